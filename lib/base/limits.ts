@@ -1,0 +1,29 @@
+/** Every size, count and time limit that more than one file must agree on. Bytes and milliseconds unless named otherwise. */
+
+/** The unit of deduplication. */
+export const CHUNK_BYTES = 4096
+/** Chunks in one segment at most: 64 KiB before compression. */
+export const SEGMENT_CHUNKS_MAX = 16
+/** A chunk id: BLAKE2b-256, keyed. */
+export const CHUNK_ID_BYTES = 32
+/** Chunks covered by one leaf of a volume's map: 4 MiB of the volume. */
+export const MAP_LEAF_CHUNKS = 1024
+/** Children of an inner node of a volume's map. */
+export const MAP_FANOUT = 256
+
+/** A log block on the wire or on disk, sealed. Anything larger is refused unread. */
+export const BLOCK_BYTES_MAX = 1024 * 1024 + 4096
+/** One frame between processes of one device. */
+export const IPC_FRAME_BYTES_MAX = 32 * 1024 * 1024
+/** NBD requests larger than this are answered with EINVAL (the NBD specification recommends 32 MiB). */
+export const NBD_REQUEST_BYTES_MAX = 32 * 1024 * 1024
+
+/** The longest path of a Unix socket on Linux, without the terminating zero. */
+export const SOCKET_PATH_BYTES_MAX = 107
+
+/** Logs that one version may reference. */
+export const LOGS_PER_VERSION_MAX = 65_535
+/** A volume's size at most: 64 TiB. */
+export const VOLUME_BYTES_MAX = 64 * 1024 ** 4
+/** Device state, decompressed. */
+export const DEVICE_STATE_BYTES_MAX = 1024 ** 3

@@ -1,0 +1,57 @@
+/**
+ * Listening and connecting on Unix sockets: mode 0600, a stale socket replaced, paths that fit (107 bytes).
+ */
+import { chmod, rm } from 'node:fs/promises'
+import net from 'node:net'
+import { SOCKET_PATH_BYTES_MAX } from '../base/limits.ts'
+import { HyperparcelError } from '../base/errors.ts'
+
+/**
+ * Listens on `path`. A socket file that nobody answers on is replaced.
+ * Rejects with `SOCKET_IN_USE` when somebody answers, `SOCKET_PATH_TOO_LONG` when the path does not fit.
+ */
+export async function listenUnix(
+  path: string,
+  onconnection: (socket: net.Socket) => void
+): Promise<net.Server> {
+  checkSocketPath(path)
+  const alive = await connectUnix(path).catch(() => null)
+  if (alive !== null) {
+    alive.destroy()
+    throw new HyperparcelError('SOCKET_IN_USE', `Another process already listens on ${path}`)
+  }
+  await rm(path, { force: true })
+  const server = net.createServer(onconnection)
+  const mask = process.umask(0o177)
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(path, resolve)
+    })
+  } finally {
+    process.umask(mask)
+  }
+  await chmod(path, 0o600)
+  return server
+}
+
+/** Connects, or rejects with the system's error (`ENOENT`, `ECONNREFUSED` when nobody listens). */
+export function connectUnix(path: string): Promise<net.Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = net.connect(path)
+    socket.once('error', reject)
+    socket.once('connect', () => {
+      socket.off('error', reject)
+      resolve(socket)
+    })
+  })
+}
+
+export function checkSocketPath(path: string): void {
+  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
+    throw new HyperparcelError(
+      'SOCKET_PATH_TOO_LONG',
+      `The path ${path} is too long for a Unix socket (${SOCKET_PATH_BYTES_MAX} bytes at most)`
+    )
+  }
+}

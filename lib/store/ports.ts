@@ -1,0 +1,80 @@
+/**
+ * What the layers above see of stored logs. A log is one Hypercore; a block index is final once appended.
+ * See the header of `log-store.ts` for the rules on durability and on when a new log must be started.
+ */
+import type { EventEmitter } from 'node:events'
+
+/** A Merkle tree node of a log, as Hypercore has it. */
+export interface TreeNode {
+  index: number
+  size: number
+  hash: Buffer
+}
+
+/** A block with the nodes that prove it, an upgrade of the signed length, or both. Plain data of Hypercore's `proof()`. */
+export interface LogProof {
+  fork: number
+  block: { index: number; value: Buffer; nodes: TreeNode[] } | null
+  hash: null
+  seek: null
+  upgrade: {
+    start: number
+    length: number
+    nodes: TreeNode[]
+    additionalNodes: TreeNode[]
+    signature: Buffer
+  } | null
+  /** Needed once, by a peer that has only the key. */
+  manifest: unknown
+}
+
+/**
+ * Events: `durable` (length: number) when more of it is safe to announce and serve;
+ * `stored` (index: number) when a block arrived from elsewhere.
+ */
+export interface Log extends EventEmitter {
+  /** 32 bytes, the log's name everywhere. */
+  readonly key: Buffer
+  /** Written by this device and not yet retired. */
+  readonly writable: boolean
+  /** Signed length known here, blocks. */
+  readonly length: number
+  /** Blocks that survive a power cut and may be served: 0…durableLength−1. */
+  readonly durableLength: number
+  /** Is that block's data stored here? */
+  has(index: number): Promise<boolean>
+  /** The first block in [start, end) that is not stored here, or −1. */
+  firstMissing(start: number, end: number): Promise<number>
+  /** A block stored here, else null. Never waits for the network. */
+  read(index: number): Promise<Buffer | null>
+  /** Appends to an own log; returns the first index. Not durable before `LogStore.flush()`. */
+  append(blocks: Buffer[]): Promise<number>
+  /** How many tree nodes the far side lacks to verify block `index` (Hypercore's `missingNodes`). */
+  missingNodes(index: number): Promise<number>
+  /** Proof of a block stored here, for a far side that lacks `nodes` nodes; null when it is not here. */
+  proveBlock(index: number, nodes: number): Promise<LogProof | null>
+  /** Proof of the signed length, from `from` (what the far side has) up to `to` ≤ durableLength. */
+  proveLength(from: number, to: number): Promise<LogProof | null>
+  /** Verifies and stores. False when the proof does not fit this log: the sender lied or is confused. */
+  apply(proof: LogProof): Promise<boolean>
+  /** Hash of the tree at a length, 32 bytes. */
+  treeHash(length: number): Promise<Buffer>
+}
+
+/**
+ * Gets blocks from elsewhere. The daemon's scheduler fills this port; `lib/net` has it.
+ */
+export interface BlockFetcher {
+  /**
+   * Resolves when every named block is stored and verified here. Waits without limit for peers, unless the
+   * signal aborts it. Blocks already here cost nothing.
+   */
+  fetch(log: Buffer, indexes: number[], opts: FetchOptions): Promise<void>
+}
+
+export type FetchPriority = 'demand' | 'working-set' | 'proactive' | 'hoard'
+
+export interface FetchOptions {
+  priority: FetchPriority
+  signal?: AbortSignal
+}
