@@ -78,3 +78,22 @@ export interface FetchOptions {
   priority: FetchPriority
   signal?: AbortSignal
 }
+
+/**
+ * All logs of this device: one Corestore, one process. `lib/store/log-store.ts` implements it.
+ */
+export interface LogStorePort {
+  /**
+   * The log that this device writes for a purpose (`registry`, `parcel:<id>`); a new one where there is none,
+   * or where the last one was retired (unclean shutdown, copied or rolled-back store, a peer that knows more).
+   */
+  current(purpose: string): Promise<Log>
+  /** Any log by its key, stored here or to be fetched. Cached: the same object for the same key. */
+  open(key: Buffer): Promise<Log>
+  /** Every log that has something stored here. */
+  list(): Promise<Buffer[]>
+  /** Never append to that own log again: somebody knows more of it than we do. */
+  retire(key: Buffer): Promise<void>
+  /** Makes all appends and stored blocks durable; concurrent calls share one flush. Then `durable` is emitted. */
+  flush(): Promise<void>
+}
