@@ -1,0 +1,70 @@
+/**
+ * Sealing and opening of segments. Both seals of a segment share one random nonce under different keys, and
+ * bind the segment's header and the log it belongs to. The daemon has the id key at hand and indexes with it;
+ * only a runner opens data.
+ */
+import { CHUNK_BYTES, CHUNK_ID_BYTES } from '../base/limits.ts'
+import {
+  layoutSegment,
+  segmentBytes,
+  writeSegmentHeader,
+  SEGMENT_HEADER_BYTES
+} from '../format/segment.ts'
+import { NONCE_BYTES, TAG_BYTES, open, seal, sealWith } from './aead.ts'
+import { compress, decompress } from './compress.ts'
+
+/** The keys of one log, derived from its parcel's key (`lib/fleet`). */
+export interface LogKeys {
+  /** Opens the chunk ids of segments. */
+  id: Buffer
+  /** Opens the data of segments. */
+  data: Buffer
+  /** Opens map nodes, version records and device state. */
+  meta: Buffer
+}
+
+/**
+ * Seals 1 to 16 chunks.
+ * @param data chunks one after the other, kept until it resolves
+ * @param ids their ids, 32 bytes each
+ * @param log key of the log that the segment will be appended to
+ */
+export async function sealSegment(
+  data: Buffer,
+  ids: Buffer,
+  log: Buffer,
+  keys: LogKeys,
+  keyEpoch: number
+): Promise<Buffer> {
+  const chunks = data.byteLength / CHUNK_BYTES
+  const packed = await compress(data)
+  const block = Buffer.allocUnsafeSlow(segmentBytes(chunks, packed.data.byteLength))
+  writeSegmentHeader(block, keyEpoch, chunks, packed.compression)
+  const associated = associate(block.subarray(0, SEGMENT_HEADER_BYTES), log)
+  const idsAt = SEGMENT_HEADER_BYTES + NONCE_BYTES
+  const dataAt = idsAt + chunks * CHUNK_ID_BYTES + TAG_BYTES
+  const nonce = block.subarray(SEGMENT_HEADER_BYTES, idsAt)
+  seal(block.subarray(idsAt, dataAt), nonce, ids, associated, keys.id)
+  sealWith(block.subarray(dataAt), nonce, packed.data, associated, keys.data)
+  return block
+}
+
+/** The chunk ids of a segment, 32 bytes each. Throws `DATA_CORRUPT` or `FORMAT_INVALID`. */
+export function openSegmentIds(block: Buffer, log: Buffer, idKey: Buffer): Buffer {
+  const s = layoutSegment(block)
+  const ids = Buffer.allocUnsafe(s.chunks * CHUNK_ID_BYTES)
+  open(ids, s.nonce, s.sealedIds, associate(s.header, log), idKey)
+  return ids
+}
+
+/** The chunks of a segment, one after the other. Throws `DATA_CORRUPT` or `FORMAT_INVALID`. */
+export function openSegment(block: Buffer, log: Buffer, dataKey: Buffer): Buffer {
+  const s = layoutSegment(block)
+  const packed = Buffer.allocUnsafeSlow(s.sealedData.byteLength - TAG_BYTES)
+  open(packed, s.nonce, s.sealedData, associate(s.header, log), dataKey)
+  return decompress(s.compression, packed, s.chunks * CHUNK_BYTES)
+}
+
+function associate(header: Buffer, log: Buffer): Buffer {
+  return Buffer.concat([header, log])
+}
