@@ -1,0 +1,361 @@
+/**
+ * What the daemon does for its clients (CLI, tests), over `ipc/channel.ts`: `call(method, params)`.
+ *
+ * Results are the JSON of the command-line contract: snake_case, units last; times are ISO 8601 in UTC; sizes
+ * are bytes. Parameters are ours: camelCase, absolute paths (the daemon has another working directory).
+ * Names of parcels and devices are the users'. Errors are `HyperparcelError`; the codes that matter to a caller
+ * are listed with each method.
+ *
+ * While a method runs it may send events of type `Progress` (`ApiEvent` where it says so).
+ */
+import type { Check } from '../base/check.ts'
+import type { Progress } from '../base/progress.ts'
+
+interface Method<Params, Result> {
+  params: Params
+  result: Result
+}
+
+type None = Record<string, never>
+
+/** Any event of a method. `invite` sends the invite as soon as it exists, before anybody used it. */
+export interface ApiEvent extends Progress {
+  invite?: string
+}
+
+export interface Api {
+  /** A new device and a new fleet. `FLEET_EXISTS`. */
+  init: Method<InitParams, { device: string; fleet: string; recovery_phrase: string }>
+  /** Sends the invite as an event, then (with `wait`) returns when it was used. `INVITE_EXPIRED`. */
+  invite: Method<InviteParams, { invite: string; paired: string | null }>
+  /** `FLEET_EXISTS`, `INVITE_INVALID`, `INVITE_USED`, `INVITE_EXPIRED`, `PEER_UNREACHABLE`. */
+  join: Method<JoinParams, { device: string; fleet: string; role: Role }>
+  devices: Method<None, { devices: DeviceRow[] }>
+  'devices.remove': Method<{ name: string }, { removed: string }>
+
+  'daemon.status': Method<None, DaemonStatus>
+  /** Answers, then ends the process. VMs go on in their runners. */
+  'daemon.stop': Method<None, { pid: number }>
+
+  /** Version 1, without memory. `PARCEL_EXISTS`, `IMAGE_UNREADABLE`, `IMAGE_INVALID`, `DISK_FULL`. */
+  create: Method<
+    CreateParams,
+    { parcel: string; version: number; bytes_read: number; bytes_stored: number }
+  >
+  ls: Method<None, { parcels: ParcelRow[] }>
+  show: Method<Named, { parcel: ParcelDetail }>
+  log: Method<Named, { parcel: string; versions: VersionRow[] }>
+
+  /** Takes the lease, starts the VM, returns when its CPUs run. `LEASE_HELD`, `DATA_UNREACHABLE`, `VMM_MISMATCH`, `CRASH_CHOICE`, `PARCEL_RUNNING`. */
+  resume: Method<ResumeParams, ResumeResult>
+  /** Where the serial console of a running parcel listens. `PARCEL_NOT_RUNNING`. */
+  console: Method<Named, { parcel: string; serial: string; vnc: string }>
+  /** Returns when the version is durable here (and at `waitReplicas` peers). `PARCEL_NOT_RUNNING`, `DATA_UNREACHABLE`. */
+  suspend: Method<SuspendParams, SuspendResult>
+  checkpoint: Method<Named & { message?: string }, Omit<SuspendResult, 'lease_delivered'>>
+  /** Power button, then a version without memory. */
+  poweroff: Method<Named, { parcel: string; version: number }>
+  /** Drops everything since the last version; `version` is that one. */
+  discard: Method<Named, { parcel: string; version: number }>
+
+  /** NBD exports without a VM. They stay until `serve.stop`, or until the client's channel closes (which stops it likewise, commit included). */
+  serve: Method<ServeParams, ServeResult>
+  /** Commits what was written where it was writable; `version` is the new one, or the one that was served. */
+  'serve.stop': Method<{ session: string }, { parcel: string; version: number }>
+  export: Method<ExportParams, { parcel: string; file: string; bytes: number }>
+
+  lease: Method<Named, LeaseResult>
+  status: Method<None, StatusResult>
+  /** All settings, one (`key`), or a new value for one (`value`). `CONFIG_UNKNOWN`, `CONFIG_INVALID`. */
+  config: Method<ConfigParams, { config: Record<string, unknown> }>
+}
+
+export type MethodName = keyof Api
+export type Params<M extends MethodName> = Api[M]['params']
+export type Result<M extends MethodName> = Api[M]['result']
+
+/** What happens to a method that is under way. */
+export interface MethodRules {
+  /**
+   * On a cancel (Ctrl-C): `undo` ends it and leaves everything as it was before; `ignore` lets it end, the
+   * client only stops waiting.
+   */
+  oncancel: 'undo' | 'ignore'
+  /** When the client is gone (its terminal was closed, it was killed): `undo`, or `continue` as if nothing had happened. */
+  onclose: 'undo' | 'continue'
+  /** Works on a home that belongs to no fleet yet; the others answer `NO_FLEET` there. */
+  withoutFleet?: true
+}
+
+const ASK: MethodRules = { oncancel: 'undo', onclose: 'undo' }
+const WORK: MethodRules = { oncancel: 'undo', onclose: 'continue' }
+const FINISH: MethodRules = { oncancel: 'ignore', onclose: 'continue' }
+
+export const METHODS: Readonly<Record<MethodName, MethodRules>> = {
+  init: { ...FINISH, withoutFleet: true },
+  invite: ASK,
+  join: { ...ASK, withoutFleet: true },
+  devices: ASK,
+  'devices.remove': FINISH,
+  'daemon.status': { ...ASK, withoutFleet: true },
+  'daemon.stop': { ...FINISH, withoutFleet: true },
+  create: ASK,
+  ls: ASK,
+  show: ASK,
+  log: ASK,
+  resume: WORK,
+  console: ASK,
+  suspend: WORK,
+  checkpoint: WORK,
+  poweroff: FINISH,
+  discard: FINISH,
+  serve: ASK,
+  'serve.stop': FINISH,
+  export: ASK,
+  lease: ASK,
+  status: { ...ASK, withoutFleet: true },
+  config: { ...FINISH, withoutFleet: true }
+}
+
+/**
+ * The signal that a handler should obey, from the one that its request has: aborts only for what the rules of
+ * the method call `undo`. A cancel has code `INTERRUPTED`, a lost client `CHANNEL_CLOSED`.
+ */
+export function obeyedSignal(method: MethodName, signal: AbortSignal): AbortSignal {
+  const rules = METHODS[method]
+  if (rules.oncancel === 'undo' && rules.onclose === 'undo') return signal
+  const controller = new AbortController()
+  const onabort = () => {
+    const gone = (signal.reason as { code?: string }).code === 'CHANNEL_CLOSED'
+    if ((gone ? rules.onclose : rules.oncancel) === 'undo') controller.abort(signal.reason)
+  }
+  if (signal.aborted) onabort()
+  else signal.addEventListener('abort', onabort, { once: true })
+  return controller.signal
+}
+
+export type Role = 'device' | 'cache'
+
+interface Named {
+  /** The parcel's name. */
+  name: string
+}
+
+/** Options of the network; stored in the home and used by every later daemon. Absent: as stored. */
+export interface NetworkParams {
+  /** `host:port` of the DHT's bootstrap nodes; empty for the public DHT. */
+  bootstrap?: string[]
+  /** Look for peers on the local network. */
+  lan?: boolean
+}
+
+export interface InitParams extends NetworkParams {
+  /** The device's name; the host's name by default. */
+  device?: string
+}
+
+export interface InviteParams {
+  role: Role
+  expiresMs: number
+  wait: boolean
+}
+
+export interface JoinParams extends NetworkParams {
+  invite: string
+  device?: string
+  /** For a cache: how much it stores at most. */
+  quotaBytes?: number
+}
+
+export interface DeviceRow {
+  name: string
+  role: Role
+  online: boolean
+  /** Null where it is not online, or is this device. */
+  rtt_ms: number | null
+  /** Null where it was never seen. */
+  last_seen: string | null
+  /** This very device. */
+  self: boolean
+}
+
+export interface DaemonStatus {
+  pid: number
+  /** Of Hyperparcel. */
+  program_version: string
+  home: string
+  device: string | null
+  fleet: string | null
+  /** Connected now. */
+  peers: number
+  /** `host:port` as the DHT sees it; null without a network. */
+  address: string | null
+  started: string
+}
+
+export interface CreateParams extends Named {
+  /** Volumes `disk0`, `disk1` … in this order, absolute paths of raw or qcow2 images. */
+  disks: string[]
+  /** A blank disk of that size, after the images. */
+  sizeBytes?: number
+  iso?: string
+  from?: { parcel: string; version?: number }
+  memoryBytes: number
+  cpus: number
+  kernel?: { kernel: string; initrd?: string; append: string }
+  vmm: string
+}
+
+/** `running` and `serving` are here; `elsewhere`: another device holds the lease; `crashed`: ended without a version. */
+export type ParcelState = 'suspended' | 'running' | 'paused' | 'serving' | 'crashed' | 'elsewhere'
+
+export interface ParcelRow {
+  name: string
+  state: ParcelState
+  /** Newest version known here. */
+  version: number
+  time: string
+  /** Device that holds the lease; null where it is free. */
+  holder: string | null
+  /** Of the newest version: all of it, and what is stored here. */
+  bytes_total: number
+  bytes_local: number
+}
+
+export interface ParcelDetail extends ParcelRow {
+  id: string
+  epoch: number
+  versions: number
+  volumes: { name: string; bytes: number }[]
+  machine: {
+    vmm: string
+    vmm_version: string
+    machine_type: string
+    accel: string
+    cpu_model: string
+    cpus: number
+    memory_bytes: number
+  }
+  /** Sockets, while it runs here. */
+  serial: string | null
+  vnc: string | null
+}
+
+export interface VersionRow {
+  version: number
+  parent: number | null
+  epoch: number
+  /** Author. */
+  device: string
+  time: string
+  message: string
+  bytes_new: number
+  bytes_local: number
+  bytes_total: number
+  /** Peers that hold all of it. */
+  replicas: number
+  /** With a memory image, or a boot. */
+  memory: boolean
+}
+
+export type FetchMode = 'demand' | 'working-set' | 'all'
+
+export interface ResumeParams extends Named {
+  version?: number
+  fetch?: FetchMode
+  offline?: boolean
+  /** Approves a boot where the memory image cannot be used. */
+  reboot?: boolean
+  /** Asks the device that runs it to suspend it first. */
+  handoff?: boolean
+  fromCrash?: 'version' | 'disk'
+}
+
+export interface ResumeResult {
+  parcel: string
+  version: number
+  epoch: number
+  /** Cold boot. */
+  booted: boolean
+  resume_ms: number
+  bytes_fetched: number
+  vnc: string
+  serial: string
+  volumes: Record<string, string>
+  /** How the guest's clock was set, or why not. */
+  clock: string
+}
+
+export interface SuspendParams extends Named {
+  /** Grants the lease to that device. */
+  to?: string
+  message?: string
+  waitReplicas?: number
+}
+
+export interface SuspendResult {
+  parcel: string
+  version: number
+  suspend_ms: number
+  pause_ms: number
+  bytes_new: number
+  bytes_stored: number
+  replicas: number
+  /** Whether a grant reached its device; null without `to`. */
+  lease_delivered: boolean | null
+}
+
+export interface ServeParams extends Named {
+  version?: number
+  writable: boolean
+}
+
+export interface ServeResult {
+  parcel: string
+  version: number
+  session: string
+  /** NBD URIs by volume. */
+  volumes: Record<string, string>
+}
+
+export interface ExportParams extends Named {
+  /** Absolute; an existing file is replaced only when the image is complete. */
+  file: string
+  volume: string
+  version?: number
+  format: 'raw' | 'qcow2'
+}
+
+export interface LeaseResult {
+  parcel: string
+  /** Null where it is free. */
+  holder: string | null
+  epoch: number
+  /** `granted`: given to `holder`, which has not used it yet. */
+  state: 'free' | 'held' | 'granted'
+}
+
+export interface StatusResult {
+  device: string | null
+  fleet: string | null
+  role: Role | null
+  home: string
+  peers: number
+  online: string[]
+  running: string[]
+  /** Everything this home stores. */
+  bytes_stored: number
+  /** Free on its file system. */
+  bytes_free: number
+}
+
+export interface ConfigParams {
+  key?: string
+  value?: string
+}
+
+/** `doctor` needs no daemon, see `doctor.ts`. */
+export interface DoctorResult {
+  able: boolean
+  checks: Check[]
+}
