@@ -26,12 +26,7 @@ export interface BlockDevice {
   /** The range may be forgotten; it reads as zeros afterwards. */
   trim(offset: number, length: number, fua: boolean): void | Promise<void>
   /** The range reads as zeros afterwards. With `mayTrim` false the space stays reserved, where the device can. */
-  writeZeroes(
-    offset: number,
-    length: number,
-    mayTrim: boolean,
-    fua: boolean
-  ): void | Promise<void>
+  writeZeroes(offset: number, length: number, mayTrim: boolean, fua: boolean): void | Promise<void>
   /** Runs of data and holes that cover exactly the range, in order, at most `max` of them (then a shorter range). */
   blockStatus(offset: number, length: number, max: number): BlockExtent[] | Promise<BlockExtent[]>
   close(): Promise<void>
