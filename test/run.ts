@@ -1,0 +1,106 @@
+/**
+ * `npm test [-- FILTER… ] [--jobs N] [--timeout SECONDS] [--list]`
+ *
+ * Runs every test file in a process of its own, unit tests side by side and the others one after the other,
+ * and ends with one line `N passed, N failed`. Counted are tests, not assertions. A file that crashes, hangs,
+ * or ends early counts as one failure.
+ */
+import { existsSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { endGroup, runFile, type FileResult } from './helpers/run-file.ts'
+
+const ROOT = import.meta.dirname
+/** Tests in these folders neither time nor mount anything, and share no machine-wide resource. */
+const SIDE_BY_SIDE = ['unit/', 'conformance/', 'fuzz/', 'sim/']
+const FILE_TIMEOUT_SECONDS = 600
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    jobs: { type: 'string', default: String(Math.min(4, availableParallelism())) },
+    timeout: { type: 'string', default: String(FILE_TIMEOUT_SECONDS) },
+    list: { type: 'boolean', default: false }
+  }
+})
+
+const files = await findTests(positionals)
+if (values.list) {
+  for (const file of files) console.log(file)
+  process.exit(0)
+}
+
+const totals = { passed: 0, failed: 0, skipped: 0 }
+const failedFiles: string[] = []
+const timeoutMs = Number(values.timeout) * 1000
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    endGroup()
+    console.log(`interrupted by ${signal}`)
+    finish(130)
+  })
+}
+
+await runAll(files.filter(isSideBySide), Math.max(1, Number(values.jobs)))
+await runAll(
+  files.filter((file) => !isSideBySide(file)),
+  1
+)
+finish(totals.failed > 0 || totals.passed === 0 ? 1 : 0)
+
+async function findTests(filters: string[]): Promise<string[]> {
+  const entries = await readdir(ROOT, { recursive: true })
+  const tests = entries.filter((name) => name.endsWith('.test.js') && !isStale(name)).sort()
+  if (filters.length === 0) return tests
+  return tests.filter((name) => filters.some((f) => name.includes(f.replace(/^test\//, ''))))
+}
+
+/** Built from a source that is gone. */
+function isStale(name: string): boolean {
+  const sources = path.resolve(ROOT, '../../test')
+  return existsSync(sources) && !existsSync(path.join(sources, name.replace(/\.js$/, '.ts')))
+}
+
+function isSideBySide(file: string): boolean {
+  return SIDE_BY_SIDE.some((folder) => file.startsWith(folder))
+}
+
+async function runAll(queue: string[], jobs: number): Promise<void> {
+  let next = 0
+  const worker = async () => {
+    while (next < queue.length) {
+      const file = queue[next++]
+      report(file, await runFile(path.join(ROOT, file), timeoutMs))
+    }
+  }
+  await Promise.all(Array.from({ length: jobs }, worker))
+}
+
+function report(file: string, result: FileResult): void {
+  totals.passed += result.passed
+  totals.failed += result.failed
+  totals.skipped += result.skipped.length
+  const seconds = (result.durationMs / 1000).toFixed(1)
+  const name = file.replace(/\.test\.js$/, '')
+  if (result.failed > 0) {
+    failedFiles.push(name)
+    console.log(`FAIL ${name} (${seconds} s)`)
+    console.log(result.output.replace(/^(?=.)/gm, '  | '))
+    for (const reason of result.reasons) console.log(`  ${reason}`)
+  } else {
+    console.log(`ok   ${name}: ${result.passed} passed (${seconds} s)`)
+  }
+  for (const skip of result.skipped) console.log(`  skipped "${skip.name}": ${skip.reason}`)
+  for (const left of result.leftBehind) console.log(`  left behind and ended: ${left}`)
+}
+
+function finish(code: number): never {
+  if (failedFiles.length > 0) console.log(`\nfailed: ${failedFiles.join(' ')}`)
+  if (totals.passed + totals.failed === 0) console.log('\nno test ran')
+  const skipped = totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''
+  console.log(`\n${totals.passed} passed, ${totals.failed} failed${skipped}`)
+  process.exit(code)
+}
