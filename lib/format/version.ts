@@ -186,7 +186,7 @@ function decodeVolume(state: State, logs: number): VolumeRecord {
   const flags = c.uint8.decode(state)
   const root = (flags & 2) === 0 ? null : codeNodeRef.decode(state)
   if (!/^[a-z][a-z0-9-]{0,31}$/.test(name) || sizeBytes > VOLUME_BYTES_MAX) throw invalid()
-  if (flags > 3 || sizeBytes % 512 !== 0 || (root !== null && root.log >= logs)) throw invalid()
+  if (flags > 3 || (root !== null && root.log >= logs)) throw invalid()
   return { name, sizeBytes, readOnly: (flags & 1) === 1, root }
 }
 
