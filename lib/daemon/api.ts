@@ -31,7 +31,6 @@ export interface Api {
   /** `FLEET_EXISTS`, `INVITE_INVALID`, `INVITE_USED`, `INVITE_EXPIRED`, `PEER_UNREACHABLE`. */
   join: Method<JoinParams, { device: string; fleet: string; role: Role }>
   devices: Method<None, { devices: DeviceRow[] }>
-  'devices.remove': Method<{ name: string }, { removed: string }>
 
   'daemon.status': Method<None, DaemonStatus>
   /** Answers, then ends the process. VMs go on in their runners. */
@@ -96,7 +95,6 @@ export const METHODS: Readonly<Record<MethodName, MethodRules>> = {
   invite: ASK,
   join: { ...ASK, withoutFleet: true },
   devices: ASK,
-  'devices.remove': FINISH,
   'daemon.status': { ...ASK, withoutFleet: true },
   'daemon.stop': { ...FINISH, withoutFleet: true },
   create: ASK,

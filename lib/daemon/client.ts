@@ -1,0 +1,168 @@
+/**
+ * The other end of the daemon's socket: connects, starts a daemon in the background where none runs, and gives
+ * `call` its types. Several clients may start one at the same moment: one daemon wins, all get to it.
+ */
+import { spawn } from 'node:child_process'
+import { open, readFile, rename, stat } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { systemClock } from '../base/clock.ts'
+import { HyperparcelError, type ErrorShape } from '../base/errors.ts'
+import type { HomePaths } from '../base/paths.ts'
+import { Channel } from '../ipc/channel.ts'
+import { connectUnix } from '../ipc/endpoint.ts'
+import type { ApiEvent, MethodName, Params, Result } from './api.ts'
+
+const START_TIMEOUT_MS = 60_000
+const POLL_MS = 20
+const LOG_BYTES_MAX = 8 * 1024 * 1024
+
+export interface ClientCallOptions {
+  /** Aborting cancels the method, see `METHODS` for what that means. */
+  signal?: AbortSignal
+  onevent?: (event: ApiEvent) => void
+}
+
+export class DaemonClient {
+  readonly #channel: Channel
+
+  constructor(channel: Channel) {
+    this.#channel = channel
+  }
+
+  /** Rejects with the daemon's error, with `DAEMON_GONE`, or with the signal's reason. */
+  async call<M extends MethodName>(
+    method: M,
+    params: Params<M>,
+    opts: ClientCallOptions = {}
+  ): Promise<Result<M>> {
+    const onevent = opts.onevent as ((json: unknown) => void) | undefined
+    try {
+      return await this.#channel.call<Result<M>>(method, params, { signal: opts.signal, onevent })
+    } catch (err) {
+      if ((err as { code?: string }).code !== 'CHANNEL_CLOSED') throw err
+      throw new HyperparcelError('DAEMON_GONE', 'The daemon ended before it answered', {
+        hint: 'Try again: it is started anew. Its log is daemon.log in the home.',
+        cause: err
+      })
+    }
+  }
+
+  close(): void {
+    this.#channel.close()
+  }
+}
+
+/** A client of the daemon that runs on this home, or null where none does. */
+export async function connectDaemon(paths: HomePaths): Promise<DaemonClient | null> {
+  try {
+    return new DaemonClient(new Channel(await connectUnix(paths.daemonSocket)))
+  } catch (err) {
+    const code = (err as NodeJS.ErrnoException).code
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') return null
+    throw new HyperparcelError(
+      'DAEMON_UNREACHABLE',
+      `The daemon's socket ${paths.daemonSocket} does not answer: ${(err as Error).message}`,
+      { cause: err }
+    )
+  }
+}
+
+export interface StartOptions {
+  /** Program and arguments before `--home`; this very program by default. */
+  program?: string[]
+  signal?: AbortSignal
+}
+
+/**
+ * As `connectDaemon`, but starts one in the background where none runs. Rejects with the error that ended the
+ * new daemon, or with `DAEMON_START_FAILED`.
+ */
+export async function connectOrStartDaemon(
+  paths: HomePaths,
+  opts: StartOptions = {}
+): Promise<DaemonClient> {
+  const running = await connectDaemon(paths)
+  if (running !== null) return running
+  const { exited, logFrom } = await spawnDaemon(paths, opts.program ?? thisProgram())
+  const deadline = systemClock.monotonic() + START_TIMEOUT_MS
+  for (;;) {
+    const ended = exited()
+    const client = await connectDaemon(paths)
+    if (client !== null) return client
+    if (ended !== null) {
+      const err = await startError(paths, logFrom, ended)
+      // Lost the race against another new daemon, whose socket is about to answer.
+      if (err.code !== 'SOCKET_IN_USE' && err.code !== 'DAEMON_RUNNING') throw err
+    }
+    if (systemClock.monotonic() > deadline) {
+      throw new HyperparcelError('DAEMON_START_FAILED', 'The daemon did not answer in time', {
+        hint: `See ${paths.daemonLog}.`
+      })
+    }
+    await systemClock.sleep(POLL_MS, opts.signal)
+  }
+}
+
+interface Spawned {
+  /** Null while it runs, else how it ended. */
+  exited(): string | null
+  /** Where its part of the log begins. */
+  logFrom: number
+}
+
+async function spawnDaemon(paths: HomePaths, program: string[]): Promise<Spawned> {
+  const size = await stat(paths.daemonLog).then(
+    (found) => found.size,
+    () => 0
+  )
+  if (size > LOG_BYTES_MAX) await rename(paths.daemonLog, `${paths.daemonLog}.1`)
+  const log = await open(paths.daemonLog, 'a', 0o600)
+  try {
+    const logFrom = (await log.stat()).size
+    const child = spawn(program[0], [...program.slice(1), '--home', paths.home, '--json', 'daemon', 'run'], {
+      cwd: '/',
+      detached: true,
+      stdio: ['ignore', log.fd, log.fd]
+    })
+    let ended: string | null = null
+    child.once('error', (err) => (ended = err.message))
+    child.once('exit', (code, signal) => (ended = signal ?? `exit code ${code}`))
+    child.unref()
+    return { exited: () => ended, logFrom }
+  } finally {
+    await log.close()
+  }
+}
+
+/** The last error that the daemon printed, from its log. */
+async function startError(
+  paths: HomePaths,
+  logFrom: number,
+  ended: string
+): Promise<HyperparcelError> {
+  const log = (await readFile(paths.daemonLog)).subarray(logFrom).toString()
+  const lines = log.trimEnd().split('\n')
+  for (const line of lines.toReversed()) {
+    const shape = errorIn(line)
+    if (shape !== null) return HyperparcelError.fromJSON(shape)
+  }
+  const last = lines.at(-1) ?? ''
+  return new HyperparcelError(
+    'DAEMON_START_FAILED',
+    `The daemon did not start: ${last === '' ? ended : last}`,
+    { hint: `See ${paths.daemonLog}.` }
+  )
+}
+
+function errorIn(line: string): ErrorShape | null {
+  if (!line.startsWith('{"error":')) return null
+  try {
+    return (JSON.parse(line) as { error: ErrorShape }).error
+  } catch {
+    return null
+  }
+}
+
+function thisProgram(): string[] {
+  return [process.execPath, fileURLToPath(new URL('../../bin/hyperparcel.js', import.meta.url))]
+}
