@@ -59,7 +59,9 @@ export const noLogger: Logger = {
 function describe(err: unknown): unknown {
   if (!(err instanceof Error)) return err
   const shape: Record<string, unknown> =
-    err instanceof HyperparcelError ? { ...err.toJSON() } : { message: err.message, stack: err.stack }
+    err instanceof HyperparcelError
+      ? { ...err.toJSON() }
+      : { message: err.message, stack: err.stack }
   if (err.cause !== undefined) shape['cause'] = describe(err.cause)
   return shape
 }

@@ -119,11 +119,15 @@ async function spawnDaemon(paths: HomePaths, program: string[]): Promise<Spawned
   const log = await open(paths.daemonLog, 'a', 0o600)
   try {
     const logFrom = (await log.stat()).size
-    const child = spawn(program[0], [...program.slice(1), '--home', paths.home, '--json', 'daemon', 'run'], {
-      cwd: '/',
-      detached: true,
-      stdio: ['ignore', log.fd, log.fd]
-    })
+    const child = spawn(
+      program[0],
+      [...program.slice(1), '--home', paths.home, '--json', 'daemon', 'run'],
+      {
+        cwd: '/',
+        detached: true,
+        stdio: ['ignore', log.fd, log.fd]
+      }
+    )
     let ended: string | null = null
     child.once('error', (err) => (ended = err.message))
     child.once('exit', (code, signal) => (ended = signal ?? `exit code ${code}`))
