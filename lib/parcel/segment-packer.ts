@@ -48,7 +48,7 @@ export class SegmentPacker {
   /** Seals what is left and waits until all is appended. */
   async finish(): Promise<void> {
     if (this.slot > 0) this.#close()
-    await this.#flush()
+    void this.#flush()
     await this.#appending
   }
 
@@ -65,12 +65,14 @@ export class SegmentPacker {
     this.slot = 0
   }
 
-  async #flush(): Promise<void> {
-    await this.#appending
+  /** Sends the batch on its way; the promise is that of the batch before, so at most two are under way. */
+  #flush(): Promise<void> {
     const batch = this.#sealing
     this.#sealing = []
-    this.#appending = this.#append(batch)
+    const previous = this.#appending
+    this.#appending = previous.then(() => this.#append(batch))
     this.#appending.catch(() => {}) // awaited by the next flush
+    return previous
   }
 
   async #append(batch: { block: Promise<Buffer>; ids: Buffer }[]): Promise<void> {
