@@ -28,9 +28,16 @@ export interface LogProof {
   manifest: unknown
 }
 
+/** Consecutive blocks of a log. */
+export interface BlockRun {
+  start: number
+  count: number
+}
+
 /**
- * Events: `durable` (length: number) when more of it is safe to announce and serve;
- * `stored` (index: number) when a block arrived from elsewhere.
+ * Events: `durable` (length: number, received: number[]) when more of it is safe to announce and serve, `received`
+ * being blocks from elsewhere that were flushed; `stored` (index: number) when a block arrived from elsewhere;
+ * `length` (length: number) when a longer signed length became known; `retired` when it may not be appended to again.
  */
 export interface Log extends EventEmitter {
   /** 32 bytes, the log's name everywhere. */
@@ -45,9 +52,11 @@ export interface Log extends EventEmitter {
   has(index: number): Promise<boolean>
   /** The first block in [start, end) that is not stored here, or −1. */
   firstMissing(start: number, end: number): Promise<number>
-  /** A block stored here, else null. Never waits for the network. */
+  /** Runs of blocks in [start, end) that are stored here durably, in order, at most `max` of them. */
+  durableRuns(start: number, end: number, max: number): Promise<BlockRun[]>
+  /** A block stored here, else null. Never waits for the network. `DATA_CORRUPT` where the disk gave back something else. */
   read(index: number): Promise<Buffer | null>
-  /** Appends to an own log; returns the first index. Not durable before `LogStore.flush()`. */
+  /** Appends to an own log; returns the first index. Not durable before `LogStore.flush()`. `LOG_RETIRED` after `retired`. */
   append(blocks: Buffer[]): Promise<number>
   /** How many tree nodes the far side lacks to verify block `index` (Hypercore's `missingNodes`). */
   missingNodes(index: number): Promise<number>
@@ -57,7 +66,7 @@ export interface Log extends EventEmitter {
   proveLength(from: number, to: number): Promise<LogProof | null>
   /** Verifies and stores. False when the proof does not fit this log: the sender lied or is confused. */
   apply(proof: LogProof): Promise<boolean>
-  /** Hash of the tree at a length, 32 bytes. */
+  /** Hash of the tree at a length, 32 bytes. Rejects with `DATA_UNREACHABLE` where its nodes are not all here. */
   treeHash(length: number): Promise<Buffer>
 }
 
@@ -90,6 +99,8 @@ export interface LogStorePort {
   current(purpose: string): Promise<Log>
   /** Any log by its key, stored here or to be fetched. Cached: the same object for the same key. */
   open(key: Buffer): Promise<Log>
+  /** As `open`, but null for a log of which nothing is stored here; creates nothing. */
+  peek(key: Buffer): Promise<Log | null>
   /** Every log that has something stored here. */
   list(): Promise<Buffer[]>
   /** Never append to that own log again: somebody knows more of it than we do. */

@@ -1,0 +1,58 @@
+/** Errors of Corestore, Hypercore and RocksDB as ours. They tell most things by text only. */
+import { HyperparcelError } from '../base/errors.ts'
+
+/** Opening failed: which of the known reasons? */
+export function openError(err: unknown, directory: string): HyperparcelError {
+  const { code, message } = err as { code?: string; message: string }
+  if (code === 'DEVICE_FILE' || message.includes('Invalid device file')) {
+    return new HyperparcelError('STORE_COPIED', `The store in ${directory} is a copy of another`, {
+      hint:
+        'Two copies would sign contradicting histories. Use the original, or make a new home with ' +
+        '`hyperparcel join` and let it fetch from the others.',
+      cause: err
+    })
+  }
+  if (message.includes('could not be locked') || message.includes('lock file')) {
+    return new HyperparcelError(
+      'STORE_IN_USE',
+      `Another process has the store in ${directory} open`,
+      {
+        hint: 'Only one daemon may run for a home: stop the other one first.',
+        cause: err
+      }
+    )
+  }
+  return storeError(err)
+}
+
+/** Reading or writing failed. */
+export function storeError(err: unknown): HyperparcelError {
+  if (err instanceof HyperparcelError) return err
+  const message = err instanceof Error ? err.message : String(err)
+  if (message.includes('No space left')) {
+    return new HyperparcelError('DISK_FULL', 'There is no space left on the disk', {
+      hint: 'Free some space and try again: nothing was lost.',
+      cause: err
+    })
+  }
+  if (/corrupt|checksum mismatch/i.test(message)) {
+    return new HyperparcelError('DATA_CORRUPT', 'The store gave back data that does not verify', {
+      hint: 'Run `hyperparcel verify --repair`: it fetches good copies from other devices.',
+      cause: err
+    })
+  }
+  return HyperparcelError.from(err)
+}
+
+const PROOF_CODES = new Set([
+  'INVALID_PROOF',
+  'INVALID_CHECKSUM',
+  'INVALID_OPERATION',
+  'INVALID_SIGNATURE',
+  'BAD_ARGUMENT'
+])
+
+/** Hypercore refused a proof: the sender's fault, not ours. */
+export function isProofError(err: unknown): boolean {
+  return PROOF_CODES.has((err as { code?: string }).code ?? '')
+}
