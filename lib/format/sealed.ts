@@ -14,8 +14,10 @@ export const KIND = {
   REGISTRY: 5,
   /** Reserved: traces, resume packs, reissued maps. */
   ANNEX: 6,
-  /** Reserved: pin lists of caches, the one kind that is not sealed. */
-  PIN_LIST: 7
+  /** Reserved: pin lists of caches, not sealed. */
+  PIN_LIST: 7,
+  /** A registry record of kind `key-epoch`, not sealed: whoever may open it does not have the key yet. */
+  KEY_EPOCH: 8
 } as const
 
 export const BLOCK_HEADER_BYTES = 8

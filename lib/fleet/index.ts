@@ -1,0 +1,12 @@
+/** Devices of one user, and the secrets that they share. */
+export { ensureDeviceKey, loadDeviceKey, localKey } from './device-key.ts'
+export { logKeys, metaKey, segmentDataKey, segmentIdKey, randomBytes, wipe } from './derive.ts'
+export { adoptFleet, createFleet, loadIdentity, storeIdentity } from './identity.ts'
+export type { FleetIdentity } from './identity.ts'
+export { Keyring, openKeyEpoch } from './keyring.ts'
+export { checkName } from './names.ts'
+export { createRecoveryPhrase, recoveryKeys } from './recovery.ts'
+export { keyPair, sign, verify } from './sign.ts'
+export type { KeyPair } from './sign.ts'
+export { boxFor, openBox, unwrap, wrap } from './wrap.ts'
+export type { Role } from '../format/registry.ts'
