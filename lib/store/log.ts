@@ -16,7 +16,7 @@ import { assert, HyperparcelError } from '../base/errors.ts'
 import { BLOCK_BYTES_MAX } from '../base/limits.ts'
 import type { BlockRun, Log, LogProof } from './ports.ts'
 import { checkProof } from './check-proof.ts'
-import { isProofError, storeError } from './store-errors.ts'
+import { isStorageError, storeError } from './store-errors.ts'
 import { subtractRuns } from './runs.ts'
 
 /** What a log needs from the store around it. */
@@ -164,8 +164,8 @@ export class StoredLog extends EventEmitter implements Log {
         const proof = await core.proof({ block: { index, nodes } })
         return proof.block?.value ? (proof as LogProof) : null
       } catch (err) {
-        if (isProofError(err)) return null
-        throw storeError(err)
+        if (isStorageError(err)) throw storeError(err)
+        return null
       }
     })
   }
@@ -184,8 +184,8 @@ export class StoredLog extends EventEmitter implements Log {
         if (from === 0) proof.manifest = core.manifest
         return proof as LogProof
       } catch (err) {
-        if (isProofError(err)) return null
-        throw storeError(err)
+        if (isStorageError(err)) throw storeError(err)
+        return null
       }
     })
   }
@@ -207,7 +207,7 @@ export class StoredLog extends EventEmitter implements Log {
       try {
         return await Hypercore.treeHashFromStorage(core, length)
       } catch (err) {
-        if (!isProofError(err)) throw storeError(err)
+        if (isStorageError(err)) throw storeError(err)
         throw new HyperparcelError('DATA_UNREACHABLE', `The tree at ${length} is not known here`, {
           cause: err
         })
@@ -276,8 +276,8 @@ export class StoredLog extends EventEmitter implements Log {
       try {
         if (!(await core.applyProof(proof))) return false
       } catch (err) {
-        if (isProofError(err)) return false
-        throw storeError(err)
+        if (isStorageError(err)) throw storeError(err)
+        return false
       }
       if (proof.block !== null) this.#received.add(index)
       this.#host.dirty(this, proof.block?.value.byteLength ?? 0)

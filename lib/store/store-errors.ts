@@ -44,15 +44,16 @@ export function storeError(err: unknown): HyperparcelError {
   return HyperparcelError.from(err)
 }
 
-const PROOF_CODES = new Set([
-  'INVALID_PROOF',
-  'INVALID_CHECKSUM',
-  'INVALID_OPERATION',
-  'INVALID_SIGNATURE',
-  'BAD_ARGUMENT'
-])
-
-/** Hypercore refused a proof: the sender's fault, not ours. */
-export function isProofError(err: unknown): boolean {
-  return PROOF_CODES.has((err as { code?: string }).code ?? '')
+/**
+ * The disk failed, or the store is closing. Everything else that Hypercore throws over a proof is the sender's
+ * fault: malformed bytes surface as errors of any class there.
+ */
+export function isStorageError(err: unknown): boolean {
+  const { code, message } = err as { code?: string; message?: string }
+  return (
+    code === 'SESSION_CLOSED' ||
+    /^(IO error|Corruption|Incomplete|Aborted|Busy|Shutdown|Timed out|Closed)|session is closed/.test(
+      message ?? ''
+    )
+  )
 }
