@@ -23,10 +23,13 @@ export interface ClientCallOptions {
 }
 
 export class DaemonClient {
+  /** Resolves when the daemon is gone, or after `close`. */
+  readonly closed: Promise<void>
   readonly #channel: Channel
 
   constructor(channel: Channel) {
     this.#channel = channel
+    this.closed = new Promise((resolve) => channel.once('close', () => resolve()))
   }
 
   /** Rejects with the daemon's error, with `DAEMON_GONE`, or with the signal's reason. */
@@ -40,16 +43,20 @@ export class DaemonClient {
       return await this.#channel.call<Result<M>>(method, params, { signal: opts.signal, onevent })
     } catch (err) {
       if ((err as { code?: string }).code !== 'CHANNEL_CLOSED') throw err
-      throw new HyperparcelError('DAEMON_GONE', 'The daemon ended before it answered', {
-        hint: 'Try again: it is started anew. Its log is daemon.log in the home.',
-        cause: err
-      })
+      throw daemonGone(err)
     }
   }
 
   close(): void {
     this.#channel.close()
   }
+}
+
+export function daemonGone(cause?: unknown): HyperparcelError {
+  return new HyperparcelError('DAEMON_GONE', 'The daemon ended before it was done', {
+    hint: 'Try again: it is started anew. Its log is daemon.log in the home.',
+    cause
+  })
 }
 
 /** A client of the daemon that runs on this home, or null where none does. */

@@ -1,0 +1,83 @@
+import path from 'node:path'
+import type { CliCommand } from '../command.ts'
+import { usage } from '../failure.ts'
+import { collect, parseCount, parseParcelVersion, parseSize } from '../parse.ts'
+import { formatBytes } from '../ui/format.ts'
+
+interface Options {
+  disk?: string[]
+  size?: number
+  iso?: string
+  from?: { parcel: string; version?: number }
+  memory: number
+  cpus: number
+  kernel?: string
+  initrd?: string
+  append?: string
+  vmm: string
+}
+
+const DEFAULT_MEMORY_BYTES = 512 * 1024 ** 2
+
+export const create: CliCommand = {
+  usage: 'create <name>',
+  summary: 'make a parcel from images, a blank disk or another parcel',
+  details:
+    'Makes version 1 of a parcel, which has no memory image yet and boots. Images are raw or qcow2; they are read once and not needed afterwards.',
+  example:
+    'hyperparcel create work --disk debian.qcow2 --memory 2G --cpus 2\nhyperparcel create fresh --size 20G --iso debian-installer.iso',
+  options(command) {
+    command
+      .option('--disk <file>', 'an image as a disk; may be repeated', collect)
+      .option('--size <size>', 'a blank disk of that size', parseSize)
+      .option('--iso <file>', 'an installer to boot from')
+      .option('--from <parcel[@version]>', 'the disks of another parcel', parseParcelVersion)
+      .option('--memory <size>', "the guest's RAM (512M by default)", parseSize)
+      .option('--cpus <n>', "the guest's processors", parseCount(1), 1)
+      .option('--kernel <file>', 'boot this Linux kernel directly')
+      .option('--initrd <file>', 'with that initial RAM disk')
+      .option('--append <string>', 'with that command line')
+      .option('--vmm <name>', 'virtual machine monitor', 'qemu')
+  },
+  async run(context, [name], options: Options) {
+    checkTogether(options)
+    const absolute = (file: string) => path.resolve(context.io.cwd, file)
+    const result = await context.request('create', {
+      name,
+      disks: (options.disk ?? []).map(absolute),
+      sizeBytes: options.size,
+      iso: options.iso === undefined ? undefined : absolute(options.iso),
+      from: options.from,
+      memoryBytes: options.memory ?? DEFAULT_MEMORY_BYTES,
+      cpus: options.cpus,
+      kernel:
+        options.kernel === undefined
+          ? undefined
+          : {
+              kernel: absolute(options.kernel),
+              initrd: options.initrd === undefined ? undefined : absolute(options.initrd),
+              append: options.append ?? ''
+            },
+      vmm: options.vmm
+    })
+    const text = `Created ${result.parcel}: read ${formatBytes(result.bytes_read)}, stored ${formatBytes(result.bytes_stored)}. Start it with \`hyperparcel resume ${result.parcel}\`.`
+    return { json: result, text }
+  }
+}
+
+function checkTogether(options: Options): void {
+  if (options.kernel === undefined && (options.initrd ?? options.append) !== undefined) {
+    throw usage('--initrd and --append need --kernel')
+  }
+  if (options.from !== undefined && (options.disk ?? options.size) !== undefined) {
+    throw usage('--from takes its disks from the other parcel: leave --disk and --size out')
+  }
+  if (options.disk === undefined && options.size === undefined && options.from === undefined) {
+    if (options.kernel === undefined && options.iso === undefined) {
+      throw usage(
+        'A parcel needs something to boot from',
+        'Say --disk, --size, --iso, --from or --kernel.'
+      )
+    }
+  }
+}

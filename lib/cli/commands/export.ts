@@ -1,0 +1,34 @@
+import { Option } from 'commander'
+import path from 'node:path'
+import type { CliCommand } from '../command.ts'
+import { parseCount } from '../parse.ts'
+import { formatBytes } from '../ui/format.ts'
+
+interface Options {
+  volume: string
+  version?: number
+  format: 'raw' | 'qcow2'
+}
+
+export const exportVolume: CliCommand = {
+  usage: 'export <name> <file>',
+  summary: 'write a volume of a parcel as a disk image',
+  details: 'The image is in the clear: anybody who can read the file can read the disk.',
+  example: 'hyperparcel export work work.qcow2 --format qcow2',
+  options(command) {
+    command
+      .option('--volume <volume>', 'which one', 'disk0')
+      .option('--version <n>', 'that version instead of the newest', parseCount(1))
+      .addOption(
+        new Option('--format <format>', 'of the image').choices(['raw', 'qcow2']).default('raw')
+      )
+  },
+  async run(context, [name, file], options: Options) {
+    const result = await context.request('export', {
+      name,
+      file: path.resolve(context.io.cwd, file),
+      ...options
+    })
+    return { json: result, text: `Wrote ${formatBytes(result.bytes)} to ${result.file}.` }
+  }
+}

@@ -1,0 +1,70 @@
+/** Every command, in the order of `--help`. */
+import type { CliCommand } from '../command.ts'
+import { checkpoint } from './checkpoint.ts'
+import { config } from './config.ts'
+import { consoleCommand } from './console.ts'
+import { create } from './create.ts'
+import { daemon } from './daemon.ts'
+import { devices } from './devices.ts'
+import { dht } from './dht.ts'
+import { discard } from './discard.ts'
+import { doctor } from './doctor.ts'
+import { exportVolume } from './export.ts'
+import { init } from './init.ts'
+import { invite } from './invite.ts'
+import { join } from './join.ts'
+import { lease } from './lease.ts'
+import { log } from './log.ts'
+import { ls } from './ls.ts'
+import { poweroff } from './poweroff.ts'
+import { resume } from './resume.ts'
+import { serve } from './serve.ts'
+import { show } from './show.ts'
+import { status } from './status.ts'
+import { suspend } from './suspend.ts'
+
+export const COMMANDS: CliCommand[] = [
+  init,
+  invite,
+  join,
+  devices,
+  create,
+  ls,
+  show,
+  log,
+  resume,
+  consoleCommand,
+  suspend,
+  checkpoint,
+  poweroff,
+  discard,
+  serve,
+  exportVolume,
+  lease,
+  status,
+  config,
+  doctor,
+  daemon,
+  dht
+]
+
+/** Named in the contract, not part of this version: they say so. */
+export const LATER = [
+  'devices remove',
+  'rollback',
+  'hoard',
+  'evict',
+  'push',
+  'lookaside',
+  'takeover',
+  'verify',
+  'prune',
+  'stats',
+  'ui',
+  'rename',
+  'remove',
+  'view',
+  'lock',
+  'unlock',
+  'recover'
+]

@@ -1,0 +1,46 @@
+import { HyperparcelError } from '../../base/errors.ts'
+import type { CliCommand } from '../command.ts'
+import type { Context } from '../context.ts'
+import { networkOptions, networkParams, type NetworkOptions } from '../network-options.ts'
+import { parseSize } from '../parse.ts'
+
+interface Options extends NetworkOptions {
+  name?: string
+  quota?: number
+}
+
+export const join: CliCommand = {
+  usage: 'join <invite>',
+  summary: 'make this machine a device (or a cache) of a fleet',
+  details:
+    'Takes the invite that `hyperparcel invite` printed on a device of the fleet; that device must be online. `-` reads the invite from standard input.',
+  example: 'hyperparcel join INVITE --name office',
+  options(command) {
+    command
+      .option('--name <device>', "this device's name (the host's name by default)")
+      .option('--quota <size>', 'for a cache: how much it stores at most', parseSize)
+    networkOptions(command)
+  },
+  async run(context, [given], options: Options) {
+    const invite = given === '-' ? await readLine(context) : given
+    const result = await context.request('join', {
+      invite,
+      device: options.name,
+      quotaBytes: options.quota,
+      ...networkParams(options)
+    })
+    const text = `This machine is now the ${result.role} ${result.device} of the fleet ${result.fleet}.`
+    return { json: result, text }
+  }
+}
+
+async function readLine(context: Context): Promise<string> {
+  let text = ''
+  for await (const piece of context.io.stdin) {
+    text += String(piece)
+    if (text.includes('\n') || text.length > 4096) break
+  }
+  const line = text.split('\n')[0].trim()
+  if (line !== '') return line
+  throw new HyperparcelError('USAGE', 'No invite came on standard input')
+}

@@ -1,0 +1,26 @@
+import type { CliCommand } from '../command.ts'
+import { formatAge, formatBytes, formatTable } from '../ui/format.ts'
+
+export const ls: CliCommand = {
+  usage: 'ls',
+  summary: 'list the parcels',
+  example: 'hyperparcel ls',
+  async run(context) {
+    const result = await context.request('ls', {})
+    if (result.parcels.length === 0) {
+      return { json: result, text: 'No parcels yet: see `hyperparcel help create`.' }
+    }
+    const now = context.io.clock.now()
+    const rows = result.parcels.map((p) => [
+      p.name,
+      p.state,
+      p.version,
+      formatAge(p.time, now),
+      p.holder ?? '-',
+      formatBytes(p.bytes_local),
+      formatBytes(p.bytes_total)
+    ])
+    const head = ['NAME', 'STATE', 'VERSION', 'MADE', 'LEASE', 'HERE', 'SIZE']
+    return { json: result, text: formatTable(head, rows) }
+  }
+}

@@ -1,0 +1,21 @@
+import type { CliCommand } from '../command.ts'
+import { formatBytes, formatFields } from '../ui/format.ts'
+
+export const status: CliCommand = {
+  usage: 'status',
+  summary: 'show this device at a glance',
+  example: 'hyperparcel status',
+  async run(context) {
+    const result = await context.request('status', {})
+    const text = formatFields([
+      ['device', result.device ?? 'in no fleet yet: see `hyperparcel help init`'],
+      ['fleet', result.fleet],
+      ['role', result.role],
+      ['home', result.home],
+      ['online', result.online.length === 0 ? 'no other device' : result.online.join(', ')],
+      ['running', result.running.length === 0 ? 'nothing' : result.running.join(', ')],
+      ['stored', `${formatBytes(result.bytes_stored)}, ${formatBytes(result.bytes_free)} free`]
+    ])
+    return { json: result, text }
+  }
+}

@@ -1,0 +1,38 @@
+import type { CliCommand } from '../command.ts'
+import { parseCount } from '../parse.ts'
+import { snapshotText } from '../snapshot-text.ts'
+
+interface Options {
+  to?: string
+  message?: string
+  waitReplicas?: number
+}
+
+export const suspend: CliCommand = {
+  usage: 'suspend <name>',
+  summary: 'stop a running parcel and keep all of it as a version',
+  details:
+    'Returns when the version is durable on this device. What of it is not stored here yet is fetched first, while the guest runs on.',
+  example: 'hyperparcel suspend work --to office -m "end of the day"',
+  options(command) {
+    command
+      .option(
+        '--to <device>',
+        'grant the lease to that device, so that this one may be switched off'
+      )
+      .option('-m, --message <text>', 'a note for the log')
+      .option('--wait-replicas <n>', 'return when that many peers hold all of it', parseCount(0))
+  },
+  async run(context, [name], options: Options) {
+    const result = await context.request('suspend', { name, ...options })
+    const lines = [`Suspended ${result.parcel}: ${snapshotText(result, result.suspend_ms)}`]
+    if (options.to !== undefined && result.lease_delivered === true) {
+      lines.push(
+        `${options.to} has the lease: this device may be switched off when the data is there.`
+      )
+    } else if (options.to !== undefined) {
+      lines.push(`${options.to} was not reached: it gets the lease when both are online.`)
+    }
+    return { json: result, text: lines.join('\n') }
+  }
+}

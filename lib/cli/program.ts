@@ -1,0 +1,97 @@
+/**
+ * Wires the commands up with commander. Global options are accepted before and after the command; since
+ * `--version` is an option of its own in some commands, each command has them declared again.
+ */
+import { Command, Option } from 'commander'
+import type { CliCommand } from './command.ts'
+import type { GlobalOptions } from './context.ts'
+import { EXIT_HELP } from './exit-help.ts'
+
+/** Called with what was typed; throws `CommanderError` or `HyperparcelError` otherwise. */
+export type Invoke = (
+  command: CliCommand,
+  args: string[],
+  options: Record<string, unknown>,
+  globals: GlobalOptions
+) => Promise<void>
+
+export interface ProgramOptions {
+  commands: CliCommand[]
+  version: string
+  invoke: Invoke
+  /** Help and version. */
+  write(text: string): void
+}
+
+const GLOBAL_NAMES = ['home', 'json', 'quiet'] as const
+
+export function buildProgram(opts: ProgramOptions): Command {
+  const program = new Command('hyperparcel')
+  // Before any subcommand: they inherit what is set here.
+  program
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => opts.write(text), outputError() {}, writeErr() {} })
+    .enablePositionalOptions()
+    .configureHelp({ subcommandTerm: (command) => `${command.name()} ${argumentsOf(command)}` })
+    .showSuggestionAfterError(true)
+    .description('Suspend a whole PC on one machine and resume it on another, with no server.')
+    .usage('[--home DIR] [--json] [--quiet] COMMAND …')
+    .version(opts.version, '--version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .addHelpText('after', `\n${EXIT_HELP}`)
+  for (const option of globalOptions()) program.addOption(option)
+  for (const command of opts.commands) addCommand(program, program, command, opts.invoke)
+  return program
+}
+
+function addCommand(program: Command, parent: Command, spec: CliCommand, invoke: Invoke): void {
+  const command = parent.command(spec.usage)
+  command
+    .summary(spec.summary)
+    .description(sentence(spec.details ?? spec.summary))
+    .helpOption('-h, --help', 'print this help')
+    .addHelpText('after', afterHelp(spec.example))
+  spec.options?.(command)
+  for (const option of globalOptions()) command.addOption(option.hideHelp())
+  for (const sub of spec.subcommands ?? []) addCommand(program, command, sub, invoke)
+  if (spec.subcommands !== undefined) command.helpCommand(false)
+  const run = spec.run
+  if (run === undefined) return
+  command.action(async () => {
+    const options = command.opts<Record<string, unknown>>()
+    await invoke(spec, command.processedArgs.flat() as string[], options, globalsOf(command))
+  })
+}
+
+/** The nearest to the command wins. */
+function globalsOf(command: Command): GlobalOptions {
+  const globals: Record<string, unknown> = {}
+  for (let c: Command | null = command; c !== null; c = c.parent) {
+    for (const name of GLOBAL_NAMES) globals[name] ??= c.opts<GlobalOptions>()[name]
+  }
+  return globals
+}
+
+function globalOptions(): Option[] {
+  return [
+    new Option('--home <dir>', 'the home of this device'),
+    new Option('--json', 'print one JSON object as the last line of stdout'),
+    new Option('--quiet', 'show no progress')
+  ]
+}
+
+function argumentsOf(command: Command): string {
+  return command.registeredArguments
+    .map((argument) => (argument.required ? `<${argument.name()}>` : `[${argument.name()}]`))
+    .join(' ')
+}
+
+function afterHelp(example: string): string {
+  const lines = example.replaceAll('\n', '\n  ')
+  return `\nExample:\n  ${lines}\n\n--home, --json and --quiet work here too: see hyperparcel --help.`
+}
+
+function sentence(text: string): string {
+  return /[.:]$/.test(text) ? text : `${text[0].toUpperCase()}${text.slice(1)}.`
+}
