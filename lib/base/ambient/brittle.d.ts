@@ -45,13 +45,13 @@ declare module 'brittle' {
   export type TestFunction = (t: Assert) => unknown
 
   export interface Test {
-    (name: string, fn: TestFunction): Promise<boolean>
-    (name: string, opts: TestOptions, fn: TestFunction): Promise<boolean>
-    skip(name: string, fn: TestFunction): Promise<boolean>
-    skip(name: string, opts: TestOptions, fn: TestFunction): Promise<boolean>
-    solo(name: string, fn: TestFunction): Promise<boolean>
-    solo(name: string, opts: TestOptions, fn: TestFunction): Promise<boolean>
-    hook(name: string, fn: TestFunction): Promise<boolean>
+    (name: string, fn: TestFunction): void
+    (name: string, opts: TestOptions, fn: TestFunction): void
+    skip(name: string, fn: TestFunction): void
+    skip(name: string, opts: TestOptions, fn: TestFunction): void
+    solo(name: string, fn: TestFunction): void
+    solo(name: string, opts: TestOptions, fn: TestFunction): void
+    hook(name: string, fn: TestFunction): void
     configure(opts: { timeout?: number; bail?: boolean }): void
   }
 

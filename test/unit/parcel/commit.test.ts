@@ -107,7 +107,10 @@ test('repeated and unchanged chunks are stored once', async (t) => {
   const first = await commitContent(sink, logs, empty(4096), content, 1)
   t.is(first.record.bytesNew, CHUNK_BYTES)
   const before = sink.blocks.length
-  const changes = new Map([[10, randomBytes(CHUNK_BYTES)], [11, same]])
+  const changes = new Map([
+    [10, randomBytes(CHUNK_BYTES)],
+    [11, same]
+  ])
   const second = await commitContent(sink, logs, first.map('disk0'), changes, 2)
   t.is(second.record.bytesNew, CHUNK_BYTES)
   t.is(sink.blocks.length - before, 3, 'one segment, one map block, one record')

@@ -1,0 +1,95 @@
+/**
+ * Our NBD server on memory against qemu-nbd on a file in tmpfs: the same fio jobs, each server in a process of
+ * its own, all data allocated beforehand.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { connectUnix } from '../../lib/ipc/endpoint.ts'
+import { nbdUri } from '../../lib/block/nbd/uri.ts'
+import { fio, type FioFigures, type FioJob } from '../helpers/fio.ts'
+import { compare, type BenchOptions, type BenchRow } from './framework.ts'
+
+type Row = Pick<FioJob, 'rw' | 'blockBytes' | 'depth'> & { name: string; unit: 'iops' | 'MB/s' }
+
+const ROWS: Row[] = [
+  { name: 'randread-4k-qd1', rw: 'randread', blockBytes: 4096, depth: 1, unit: 'iops' },
+  { name: 'randread-4k-qd32', rw: 'randread', blockBytes: 4096, depth: 32, unit: 'iops' },
+  { name: 'read-256k', rw: 'read', blockBytes: 256 * 1024, depth: 8, unit: 'MB/s' },
+  { name: 'randwrite-4k-qd32', rw: 'randwrite', blockBytes: 4096, depth: 32, unit: 'iops' }
+]
+
+export async function run(opts: BenchOptions): Promise<BenchRow[]> {
+  const sizeBytes = (opts.quick ? 16 : opts.large ? 2048 : 512) * 1024 * 1024
+  const runtimeMs = opts.quick ? 100 : 2000
+  const rounds = opts.quick ? 1 : opts.large ? 9 : 5
+  const directory = await mkdtemp('/dev/shm/hyperparcel-bench-')
+  const servers: ChildProcess[] = []
+  try {
+    const ours = await startOurs(directory, sizeBytes, servers)
+    const peer = await startQemuNbd(directory, sizeBytes, servers)
+    for (const uri of [ours, peer]) {
+      await fio({ uri, rw: 'write', blockBytes: 1024 * 1024, depth: 4, sizeBytes })
+    }
+    const rows: BenchRow[] = []
+    for (const row of ROWS) {
+      opts.log(`${row.name}: ${rounds} rounds`)
+      const measure = async (uri: string) =>
+        figure(row, await fio({ ...row, uri, sizeBytes, runtimeMs }))
+      const { name, unit } = row
+      const both = { ours: () => measure(ours), peer: () => measure(peer) }
+      rows.push(
+        await compare({ name, unit, peerName: 'qemu-nbd', better: 'higher', ...both }, rounds)
+      )
+    }
+    return rows
+  } finally {
+    for (const server of servers) await stop(server)
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+function figure(row: Row, { iops, bytesPerSecond }: FioFigures): number {
+  return row.unit === 'iops' ? iops : bytesPerSecond / 1e6
+}
+
+async function startOurs(dir: string, sizeBytes: number, servers: ChildProcess[]): Promise<string> {
+  const script = path.join(import.meta.dirname, '../helpers/memory-server.js')
+  const socket = path.join(dir, 'ours')
+  const child = spawn(process.execPath, [script, socket, String(sizeBytes)], {
+    stdio: ['pipe', 'pipe', 'inherit']
+  })
+  servers.push(child)
+  await once(child.stdout!, 'data')
+  return nbdUri(socket)
+}
+
+async function startQemuNbd(
+  dir: string,
+  sizeBytes: number,
+  servers: ChildProcess[]
+): Promise<string> {
+  const file = path.join(dir, 'file')
+  const socket = path.join(dir, 'peer')
+  await writeFile(file, '')
+  await truncate(file, sizeBytes)
+  const args = ['--persistent', '--shared=0', '--format=raw', `--socket=${socket}`, file]
+  servers.push(spawn('qemu-nbd', args, { stdio: ['ignore', 'ignore', 'inherit'] }))
+  for (let i = 0; i < 200; i++) {
+    const connection = await connectUnix(socket).catch(() => null)
+    if (connection !== null) {
+      connection.destroy()
+      return nbdUri(socket)
+    }
+    await new Promise((resolve) => setTimeout(resolve, 25))
+  }
+  throw new Error('qemu-nbd did not start')
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exited = once(child, 'exit')
+  child.kill('SIGTERM')
+  await exited
+}

@@ -1,0 +1,50 @@
+/** Runs one fio job over NBD and returns its figures. */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+
+export interface FioFigures {
+  iops: number
+  bytesPerSecond: number
+}
+
+export interface FioJob {
+  uri: string
+  rw: 'read' | 'randread' | 'write' | 'randwrite' | 'randrw'
+  blockBytes: number
+  depth: number
+  sizeBytes: number
+  runtimeMs?: number
+  /** Further options, as fio has them. */
+  options?: string[]
+}
+
+/** Rejects when fio fails, with what it wrote. */
+export async function fio(job: FioJob): Promise<FioFigures> {
+  const args = [
+    '--name=job',
+    '--ioengine=nbd',
+    `--uri=${job.uri}`,
+    `--rw=${job.rw}`,
+    `--bs=${job.blockBytes}`,
+    `--iodepth=${job.depth}`,
+    `--size=${job.sizeBytes}`,
+    '--output-format=json',
+    ...(job.runtimeMs === undefined ? [] : ['--time_based', `--runtime=${job.runtimeMs}ms`]),
+    ...(job.options ?? [])
+  ]
+  const { stdout } = await run('fio', args, { maxBuffer: 16 * 1024 * 1024 })
+  // fio may print notes before the JSON.
+  const report = JSON.parse(stdout.slice(stdout.indexOf('{'))) as {
+    jobs: { error: number; read: Side; write: Side }[]
+  }
+  const { error, read, write } = report.jobs[0]!
+  if (error !== 0) throw new Error(`fio ended with error ${error}`)
+  return { iops: read.iops + write.iops, bytesPerSecond: read.bw_bytes + write.bw_bytes }
+}
+
+interface Side {
+  iops: number
+  bw_bytes: number
+}
