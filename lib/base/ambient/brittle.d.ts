@@ -44,14 +44,15 @@ declare module 'brittle' {
 
   export type TestFunction = (t: Assert) => unknown
 
+  /** Not a `Promise`: brittle runs the tests of a file one after the other, nobody has to wait for one. */
   export interface Test {
-    (name: string, fn: TestFunction): Promise<boolean>
-    (name: string, opts: TestOptions, fn: TestFunction): Promise<boolean>
-    skip(name: string, fn: TestFunction): Promise<boolean>
-    skip(name: string, opts: TestOptions, fn: TestFunction): Promise<boolean>
-    solo(name: string, fn: TestFunction): Promise<boolean>
-    solo(name: string, opts: TestOptions, fn: TestFunction): Promise<boolean>
-    hook(name: string, fn: TestFunction): Promise<boolean>
+    (name: string, fn: TestFunction): PromiseLike<boolean>
+    (name: string, opts: TestOptions, fn: TestFunction): PromiseLike<boolean>
+    skip(name: string, fn: TestFunction): PromiseLike<boolean>
+    skip(name: string, opts: TestOptions, fn: TestFunction): PromiseLike<boolean>
+    solo(name: string, fn: TestFunction): PromiseLike<boolean>
+    solo(name: string, opts: TestOptions, fn: TestFunction): PromiseLike<boolean>
+    hook(name: string, fn: TestFunction): PromiseLike<boolean>
     configure(opts: { timeout?: number; bail?: boolean }): void
   }
 
