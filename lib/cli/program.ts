@@ -41,11 +41,11 @@ export function buildProgram(opts: ProgramOptions): Command {
     .helpCommand('help [command]', 'print the help of a command')
     .addHelpText('after', `\n${EXIT_HELP}`)
   for (const option of globalOptions()) program.addOption(option)
-  for (const command of opts.commands) addCommand(program, program, command, opts.invoke)
+  for (const command of opts.commands) addCommand(program, command, opts.invoke)
   return program
 }
 
-function addCommand(program: Command, parent: Command, spec: CliCommand, invoke: Invoke): void {
+function addCommand(parent: Command, spec: CliCommand, invoke: Invoke): void {
   const command = parent.command(spec.usage)
   command
     .summary(spec.summary)
@@ -54,7 +54,7 @@ function addCommand(program: Command, parent: Command, spec: CliCommand, invoke:
     .addHelpText('after', afterHelp(spec.example))
   spec.options?.(command)
   for (const option of globalOptions()) command.addOption(option.hideHelp())
-  for (const sub of spec.subcommands ?? []) addCommand(program, command, sub, invoke)
+  for (const sub of spec.subcommands ?? []) addCommand(command, sub, invoke)
   if (spec.subcommands !== undefined) command.helpCommand(false)
   const run = spec.run
   if (run === undefined) return

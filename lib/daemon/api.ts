@@ -11,9 +11,9 @@
 import type { Check } from '../base/check.ts'
 import type { Progress } from '../base/progress.ts'
 
-interface Method<Params, Result> {
-  params: Params
-  result: Result
+interface Method<P, R> {
+  params: P
+  result: R
 }
 
 type None = Record<string, never>

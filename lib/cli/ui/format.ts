@@ -60,11 +60,10 @@ export function formatFields(fields: [string, string | number | null][]): string
     .join('\n')
 }
 
+/** Control characters, and marks that turn the direction of text around. */
+const STEERING = /[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu
+
 /** Names come from other devices: nothing in them may steer the terminal. */
 export function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what it removes
-  return text.replace(
-    /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-    '\ufffd'
-  )
+  return text.replace(STEERING, '\ufffd')
 }
