@@ -1,0 +1,98 @@
+/**
+ * Sealed blocks for the runner: from the store on this disk by our own read-only opening of it, else from the
+ * daemon, which fetches what is missing. Waits without limit; a read that has waited for long is reported.
+ *
+ * The read-only opening sees the store as it was when it was opened, so the daemon's answer is the rule for
+ * newer blocks; when the daemon is gone the opening is renewed and asked again.
+ */
+import { once } from 'node:events'
+import type { BlockReader } from '../parcel/block-reader.ts'
+import type { Host } from './host.ts'
+import type { LogTable } from '../parcel/log-table.ts'
+
+/** The store on this disk, read by a second process (`lib/store/read-only-store.ts`). */
+export interface LocalBlocks {
+  read(log: Buffer, index: number): Promise<Buffer | null>
+  /** Opens it anew to see newer blocks. */
+  refresh(): Promise<boolean>
+}
+
+const BLOCKS_PER_REQUEST = 64
+
+export class BlockSource implements BlockReader {
+  readonly #host: Host
+  readonly #local: LocalBlocks
+  readonly #logs: LogTable
+  readonly #waiting = new Map<number, number>()
+  #nextWait = 0
+  /** Blocks that came through the daemon. */
+  remoteBlocks = 0
+
+  constructor(host: Host, local: LocalBlocks, logs: LogTable) {
+    this.#host = host
+    this.#local = local
+    this.#logs = logs
+    host.on('detach', () => {
+      local.refresh().catch(() => {})
+    })
+  }
+
+  /** Milliseconds that the oldest read has been waiting; 0 when none waits. */
+  get waitingMs(): number {
+    const first = this.#waiting.values().next().value
+    return first === undefined ? 0 : performance.now() - first
+  }
+
+  async read(logNumber: number, blocks: number[]): Promise<Buffer[]> {
+    const log = this.#logs.keyOf(logNumber)
+    const found = await Promise.all(blocks.map((block) => this.#local.read(log, block)))
+    const missing = blocks.filter((_, i) => found[i] === null)
+    for (let at = 0; at < missing.length; at += BLOCKS_PER_REQUEST) {
+      const some = missing.slice(at, at + BLOCKS_PER_REQUEST)
+      const fetched = await this.#wait(log, some)
+      for (let i = 0; i < some.length; i++) found[blocks.indexOf(some[i])] = fetched[i]
+    }
+    return found as Buffer[]
+  }
+
+  async #wait(log: Buffer, blocks: number[]): Promise<Buffer[]> {
+    const wait = this.#nextWait++
+    this.#waiting.set(wait, performance.now())
+    try {
+      for (;;) {
+        if (!this.#host.attached) {
+          const local = await this.#readLocal(log, blocks)
+          if (local !== null) return local
+          if (!this.#host.attached) await once(this.#host, 'attach')
+        }
+        const fetched = await this.#ask(log, blocks)
+        if (fetched !== null) return fetched
+      }
+    } finally {
+      this.#waiting.delete(wait)
+    }
+  }
+
+  /** Null when the daemon went away before it answered. */
+  async #ask(log: Buffer, blocks: number[]): Promise<Buffer[] | null> {
+    try {
+      const { json, attachment } = await this.#host.call('blocks', {
+        log: log.toString('hex'),
+        blocks
+      })
+      this.remoteBlocks += blocks.length
+      let at = 0
+      return json.lengths.map((length) => attachment.subarray(at, (at += length)))
+    } catch (err) {
+      if ((err as { code?: string }).code === 'DAEMON_GONE') return null
+      throw err
+    }
+  }
+
+  /** Without a daemon: what was stored up to its end. Null unless all of it is there. */
+  async #readLocal(log: Buffer, blocks: number[]): Promise<Buffer[] | null> {
+    await this.#local.refresh()
+    const local = await Promise.all(blocks.map((block) => this.#local.read(log, block)))
+    return local.every((block) => block !== null) ? local : null
+  }
+}

@@ -1,0 +1,127 @@
+/** One commit from start to end: the same for an import, a snapshot of a running VM and writable exports. */
+import type { ProgressReporter } from '../base/progress.ts'
+import { CHUNK_BYTES } from '../base/limits.ts'
+import { Commit, type CommitResult, type VolumeCommit } from '../parcel/commit.ts'
+import { VolumeMap } from '../parcel/volume-map.ts'
+import type { Context } from './context.ts'
+import { commitFrozen, type FrozenChunks } from './frozen-commit.ts'
+import type { CommitParams, CommitSummary } from './protocol.ts'
+import { RemoteSink } from './remote-sink.ts'
+
+/** A volume of the new version. */
+export interface VolumeInput {
+  name: string
+  sizeBytes: number
+  readOnly: boolean
+  /** What changed; null for one that is as it was. */
+  frozen: FrozenChunks | null
+  /** Starts from nothing even when the parent has a volume of that name (RAM after a boot). */
+  fresh?: boolean
+}
+
+export interface NewVersion extends CommitResult {
+  sink: RemoteSink
+}
+
+/** Begins a commit; `volumes` are those of the new version, in order. */
+export async function beginCommit(
+  context: Context,
+  inputs: VolumeInput[]
+): Promise<{ sink: RemoteSink; commit: Commit; volumes: VolumeCommit[] }> {
+  const sink = await RemoteSink.begin(context.host)
+  const commit = new Commit(sink, context.dedupKey, context.logs)
+  const volumes = inputs.map((input) => ({
+    name: input.name,
+    sizeBytes: input.sizeBytes,
+    readOnly: input.readOnly,
+    base: baseMap(context, input),
+    changed: new Map()
+  }))
+  return { sink, commit, volumes }
+}
+
+/** Stores what changed and seals the version record. Nothing exists yet. */
+export async function storeVersion(
+  context: Context,
+  inputs: VolumeInput[],
+  params: CommitParams,
+  state: Buffer[] | null,
+  machine: string | null,
+  progress: ProgressReporter
+): Promise<NewVersion> {
+  const { sink, commit, volumes } = await beginCommit(context, inputs)
+  const total = inputs.reduce((sum, input) => sum + (input.frozen?.dirtyBytes ?? 0), 0)
+  let done = 0
+  for (const [i, input] of inputs.entries()) {
+    if (input.frozen === null) continue
+    await commitFrozen(commit, volumes[i], input.frozen, (bytes) => {
+      done += bytes
+      progress({ phase: `storing ${input.name}`, done, total, unit: 'bytes' })
+    })
+  }
+  return { sink, ...(await commit.finish(metaOf(context, params, machine), volumes, state)) }
+}
+
+/** Makes the version exist, and goes on from it. Durable on return. */
+export async function publish(context: Context, made: NewVersion): Promise<void> {
+  const { record, id, block, sink } = made
+  const bytesTotal = record.volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0)
+  await context.host.call(
+    'commit.publish',
+    {
+      version: id.toString('hex'),
+      number: record.number,
+      parent: record.parent?.toString('hex') ?? null,
+      lease: record.lease?.toString('hex') ?? null,
+      time: record.time,
+      message: record.message,
+      cause: record.cause,
+      bytesNew: record.bytesNew,
+      bytesStored: record.bytesStored,
+      bytesTotal,
+      hasMemory: record.state !== null
+    },
+    { attachments: [block] }
+  )
+  context.addKeys({
+    log: sink.log.toString('hex'),
+    id: sink.keys.id.toString('hex'),
+    data: sink.keys.data.toString('hex'),
+    meta: sink.keys.meta.toString('hex')
+  })
+  await context.advance(record, id)
+}
+
+export function summarize(made: NewVersion, pauseMs: number): CommitSummary {
+  const { record, id } = made
+  return {
+    version: id.toString('hex'),
+    number: record.number,
+    bytesNew: record.bytesNew,
+    bytesStored: record.bytesStored,
+    pauseMs
+  }
+}
+
+export function metaOf(context: Context, params: CommitParams, machine: string | null) {
+  const hex = (value: string | null) => (value === null ? null : Buffer.from(value, 'hex'))
+  return {
+    parcel: context.parcel,
+    number: params.number,
+    parent: hex(params.parent),
+    lease: hex(params.lease),
+    author: Buffer.from(params.author, 'hex'),
+    time: params.time,
+    message: params.message,
+    cause: params.cause,
+    machine
+  }
+}
+
+function baseMap(context: Context, input: VolumeInput): VolumeMap {
+  const known = context.version?.record.volumes.some((volume) => volume.name === input.name)
+  if (known === true && input.fresh !== true) return context.version!.map(input.name)
+  return new VolumeMap(Math.ceil(input.sizeBytes / CHUNK_BYTES), null, () => {
+    throw new Error('an empty map has no blocks')
+  })
+}

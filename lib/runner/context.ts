@@ -1,0 +1,93 @@
+/**
+ * What a session works with: the version it lies on, the keys of its logs, and the way to their blocks.
+ * After a commit it lies on the new version.
+ */
+import { HyperparcelError } from '../base/errors.ts'
+import type { LogKeys } from '../chunk/segment.ts'
+import { decodeVersion, versionId, type VersionRecord } from '../format/version.ts'
+import { LogTable } from '../parcel/log-table.ts'
+import { VersionReader } from '../parcel/version-reader.ts'
+import { ReadOnlyStore } from '../store/read-only-store.ts'
+import { BlockSource } from './block-source.ts'
+import type { Host } from './host.ts'
+import type { LogKeysJson, OpenParams } from './protocol.ts'
+import { keysFromJson } from './remote-sink.ts'
+
+export class Context {
+  readonly params: OpenParams
+  readonly host: Host
+  readonly parcel: Buffer
+  readonly dedupKey: Buffer
+  readonly overlayKey: Buffer
+  readonly logs: LogTable
+  readonly source: BlockSource
+  /** Null for a parcel that has no version yet. */
+  version: VersionReader | null
+  versionId: Buffer | null
+  readonly #local: ReadOnlyStore
+  readonly #keys = new Map<string, LogKeys>()
+
+  private constructor(params: OpenParams, record: VersionRecord | null, host: Host) {
+    this.params = params
+    this.host = host
+    this.parcel = Buffer.from(params.parcel, 'hex')
+    this.dedupKey = Buffer.from(params.dedupKey, 'hex')
+    this.overlayKey = Buffer.from(params.overlayKey, 'hex')
+    this.logs = new LogTable(record?.logs.map((log) => log.key))
+    this.#local = new ReadOnlyStore({ directory: params.storeDirectory })
+    this.source = new BlockSource(host, this.#local, this.logs)
+    for (const keys of params.keys) this.addKeys(keys)
+    this.version = record === null ? null : this.#reader(record)
+    this.versionId = params.version === null ? null : Buffer.from(params.version, 'hex')
+  }
+
+  /** @param encoded the version record, empty for a new parcel; checked against the id that it was named by */
+  static async open(params: OpenParams, encoded: Buffer, host: Host): Promise<Context> {
+    if (params.version === null) return new Context(params, null, host)
+    if (versionId(encoded).toString('hex') !== params.version) {
+      throw new HyperparcelError('DATA_CORRUPT', 'A version record is not the one it was named as')
+    }
+    const context = new Context(params, decodeVersion(encoded), host)
+    await context.#local.ready()
+    return context
+  }
+
+  addKeys(json: LogKeysJson): void {
+    this.#keys.set(json.log, keysFromJson(json))
+  }
+
+  /** Keys of a log by its number in `logs`. */
+  keysOf(number: number): LogKeys {
+    const keys = this.#keys.get(this.logs.keyOf(number).toString('hex'))
+    if (keys === undefined) {
+      throw new HyperparcelError('KEY_MISSING', 'A version references a log without a known key')
+    }
+    return keys
+  }
+
+  /** Goes on from a version that was just committed. */
+  async advance(record: VersionRecord, id: Buffer): Promise<void> {
+    const unknown = record.logs
+      .map((log) => log.key.toString('hex'))
+      .filter((log) => !this.#keys.has(log))
+    if (unknown.length > 0) {
+      const { json } = await this.host.call('logKeys', { logs: unknown })
+      for (const keys of json.keys) this.addKeys(keys)
+    }
+    this.version = this.#reader(record)
+    this.versionId = id
+  }
+
+  /** Opens the local store anew, to read blocks that came since. */
+  async refresh(): Promise<void> {
+    await this.#local.refresh()
+  }
+
+  close(): Promise<void> {
+    return this.#local.close()
+  }
+
+  #reader(record: VersionRecord): VersionReader {
+    return new VersionReader(record, this.source, (number) => this.keysOf(number).meta)
+  }
+}

@@ -1,0 +1,199 @@
+/**
+ * What daemon and runner say to each other over the runner's socket (`ipc/channel.ts`; both sides ask).
+ * Keys cross this socket (mode 0600, one user) and nothing else: never arguments, environment or files.
+ * Binary fields are hex; the JSON of one message stays far under the frame limit.
+ */
+import type { MachineConfig } from '../vmm/driver.ts'
+
+/** Keys of one log, hex. */
+export interface LogKeysJson {
+  log: string
+  id: string
+  data: string
+  meta: string
+}
+
+/** What every session starts from. Attachment: the encoded version record, empty for a new parcel. */
+export interface OpenParams {
+  parcel: string
+  /** Id of the version it starts from; null for a new parcel. */
+  version: string | null
+  /** By log number of that version. */
+  keys: LogKeysJson[]
+  dedupKey: string
+  /** Seals the keys of overlays, so that only this device opens them again. */
+  overlayKey: string
+  storeDirectory: string
+  /** Overlays live here. */
+  stateDirectory: string
+  /** Sockets and mounts. */
+  runDirectory: string
+  /** What the VMM driver may remember between runs (probe results). */
+  cacheDirectory: string
+}
+
+export interface StartParams {
+  machine: MachineConfig
+  /** Restore the version's device state; false boots. */
+  restore: boolean
+  /** Keep the disk overlays of a crashed run instead of starting from the version. */
+  keepOverlays: boolean
+}
+
+export interface StartResult {
+  vnc: string
+  serial: string
+  volumes: Record<string, string>
+  /** How the guest's clock was set. */
+  clock: string
+  /** Milliseconds since the start request, by step, for the trace of a resume. */
+  trace: Record<string, number>
+}
+
+export interface CommitParams {
+  number: number
+  parent: string | null
+  lease: string | null
+  author: string
+  time: number
+  message: string
+  cause: string
+}
+
+export interface SnapshotParams extends CommitParams {
+  /** End the VM after the commit; else it runs on. */
+  quit: boolean
+}
+
+/** A new version, durable. */
+export interface CommitSummary {
+  version: string
+  number: number
+  bytesNew: number
+  bytesStored: number
+  /** CPUs stopped until durable, or until they ran again. */
+  pauseMs: number
+}
+
+export interface ImportVolume {
+  name: string
+  /** Absolute path of an image; null for a blank volume. */
+  file: string | null
+  format: 'raw' | 'qcow2'
+  sizeBytes: number
+  readOnly: boolean
+}
+
+export interface ImportParams extends CommitParams {
+  volumes: ImportVolume[]
+  /** `MachineConfig` without what the driver fills in. */
+  machine: MachineRequestJson | null
+}
+
+export interface MachineRequestJson {
+  cpus: number
+  memoryBytes: number
+  disks: { volume: string; bytes: number }[]
+  kernel?: MachineConfig['kernel']
+  isoVolume?: string
+}
+
+export interface ImportSummary extends CommitSummary {
+  bytesRead: number
+}
+
+export interface ServeParams {
+  writable: boolean
+}
+
+export interface ExportParams {
+  volume: string
+  file: string
+  format: 'raw' | 'qcow2'
+}
+
+/** What a run that ended without a version left on this disk. */
+export interface Leftovers {
+  /** Disks have changes that no version has. */
+  dirty: boolean
+  /** Version that the changes lie on, hex; null where nothing is left. */
+  base: string | null
+}
+
+export type RunnerState = 'idle' | 'starting' | 'running' | 'paused' | 'serving' | 'gone'
+
+export interface RunnerStatus {
+  pid: number
+  state: RunnerState
+  parcel: string | null
+  version: string | null
+  /** Why it is paused or gone. */
+  reason: string | null
+  /** The guest ended by itself and its disk was not committed yet. */
+  exit: 'guest' | 'quit' | 'died' | null
+  /** Milliseconds that the oldest read has been waiting for data; 0 when none waits. */
+  waitingMs: number
+  /** Overlay bytes not in any version. */
+  dirtyBytes: number
+  start: StartResult | null
+  memoryBytes: number
+}
+
+/** Daemon asks, runner answers. */
+export interface RunnerApi {
+  status: { params: null; result: RunnerStatus }
+  /** Before `open`: looks at the overlays of an earlier run; removes those that hold nothing new. */
+  leftovers: { params: { stateDirectory: string; overlayKey: string }; result: Leftovers }
+  open: { params: OpenParams; result: null }
+  import: { params: ImportParams; result: ImportSummary }
+  start: { params: StartParams; result: StartResult }
+  snapshot: { params: SnapshotParams; result: CommitSummary }
+  /** Commits the disks of a VM that is gone, or of writable exports; `version` null when nothing changed. */
+  commitDisks: { params: CommitParams; result: CommitSummary | null }
+  serve: { params: ServeParams; result: { volumes: Record<string, string> } }
+  export: { params: ExportParams; result: { bytes: number } }
+  powerButton: { params: null; result: null }
+  /** Ends the VM without a version, keeps or drops the overlays, and ends the process. */
+  quit: { params: { dropOverlays: boolean }; result: null }
+}
+
+/** Runner asks, daemon answers. */
+export interface HostApi {
+  /** Sealed blocks of a log, fetched when missing; waits without limit. Attachment: the blocks, one after the other. */
+  blocks: { params: { log: string; blocks: number[] }; result: { lengths: number[] } }
+  /** Does that version exist? */
+  versionExists: { params: { version: string }; result: boolean }
+  logKeys: { params: { logs: string[] }; result: { keys: LogKeysJson[] } }
+  'commit.begin': {
+    params: null
+    result: { firstBlock: number; keyEpoch: number; keys: LogKeysJson }
+  }
+  /** Attachment: ids; answer: `Places`, and keys of logs by handle that the runner has not seen. */
+  'commit.lookup': { params: null; result: { logs: Record<number, string> } }
+  /** Attachment of the answer: 512 bytes for each segment. */
+  'commit.ids': { params: { logs: string[]; segments: number[] }; result: null }
+  /** Attachment: blocks, then ids. `ids` counts chunks of each block, 0 for one that is no segment. */
+  'commit.append': { params: { lengths: number[]; ids: number[] }; result: null }
+  'commit.logInfo': {
+    params: { log: string; length: number | null }
+    result: { length: number; treeHash: string }
+  }
+  /** Makes the version exist: record appended, flushed, announced. Attachment: the sealed record. */
+  'commit.publish': { params: PublishParams; result: null }
+  /** State changed: VM gone, paused, running again, waiting for data. */
+  event: { params: RunnerStatus; result: null }
+}
+
+export interface PublishParams {
+  version: string
+  number: number
+  parent: string | null
+  lease: string | null
+  time: number
+  message: string
+  cause: string
+  bytesNew: number
+  bytesStored: number
+  bytesTotal: number
+  hasMemory: boolean
+}

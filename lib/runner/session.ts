@@ -1,0 +1,279 @@
+/**
+ * What one runner process does, told by the daemon: open a parcel, then run it, serve it, import into it or
+ * export from it. `main.ts` owns the process, this the work.
+ */
+import { mkdir, rename, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import safetyCatch from 'safety-catch'
+import { HyperparcelError, assert } from '../base/errors.ts'
+import type { Progress } from '../base/progress.ts'
+import type { Handler } from '../ipc/channel.ts'
+import type { MachineConfig, VmmDriver } from '../vmm/driver.ts'
+import { beginCommit, metaOf, publish, storeVersion, summarize, type VolumeInput } from './commit-run.ts'
+import { Context } from './context.ts'
+import { Exports } from './exports.ts'
+import type { Host } from './host.ts'
+import { ImportDevice } from './import-device.ts'
+import { findLeftovers } from './leftovers.ts'
+import { copyIn, copyOut } from './qemu-img.ts'
+import { VmSession } from './vm-session.ts'
+import { VolumeSet } from './volume-set.ts'
+import type {
+  CommitParams,
+  CommitSummary,
+  ExportParams,
+  ImportParams,
+  ImportSummary,
+  Leftovers,
+  OpenParams,
+  RunnerApi,
+  RunnerStatus,
+  ServeParams,
+  SnapshotParams,
+  StartParams
+} from './protocol.ts'
+
+export interface SessionOptions {
+  host: Host
+  /** The VMM driver of that name, with a directory for what it may remember. */
+  driver(name: string, cacheDirectory: string): VmmDriver
+  /** The session is over: the process may end. */
+  onend(): void
+}
+
+type RunnerHandlers = { [M in keyof RunnerApi]: Handler }
+
+export class Session {
+  readonly #opts: SessionOptions
+  #context: Context | null = null
+  #vm: VmSession | null = null
+  #served: { volumes: VolumeSet; exports: Exports } | null = null
+
+  constructor(opts: SessionOptions) {
+    this.#opts = opts
+  }
+
+  handlers(): RunnerHandlers {
+    return {
+      status: () => this.status(),
+      leftovers: (params: RunnerApi['leftovers']['params']): Promise<Leftovers> =>
+        findLeftovers(
+          params.stateDirectory,
+          Buffer.from(params.overlayKey, 'hex'),
+          this.#opts.host
+        ),
+      open: async (params: OpenParams, { attachment }) => {
+        await mkdir(params.stateDirectory, { recursive: true, mode: 0o700 })
+        this.#context = await Context.open(params, attachment, this.#opts.host)
+        return null
+      },
+      import: (params: ImportParams, { signal, event }) => this.#import(params, signal, event),
+      start: (params: StartParams) => this.#start(params),
+      snapshot: async (params: SnapshotParams, { event }) => {
+        const summary = await this.#running().snapshot(params, event)
+        if (params.quit) this.#end()
+        return summary
+      },
+      commitDisks: (params: CommitParams, { event }) => this.#commitDisks(params, event),
+      serve: (params: ServeParams) => this.#serve(params),
+      export: (params: ExportParams, { signal, event }) => this.#export(params, signal, event),
+      powerButton: async () => {
+        await this.#running().powerButton()
+        return null
+      },
+      quit: async ({ dropOverlays }: { dropOverlays: boolean }) => {
+        await this.close(dropOverlays)
+        this.#end()
+        return null
+      }
+    }
+  }
+
+  status(): RunnerStatus {
+    const vm = this.#vm
+    const context = this.#context
+    return {
+      pid: process.pid,
+      state: vm?.state ?? (this.#served === null ? 'idle' : 'serving'),
+      parcel: context?.params.parcel ?? null,
+      version: context?.versionId?.toString('hex') ?? null,
+      reason: vm?.reason ?? null,
+      exit: vm?.exit ?? null,
+      waitingMs: Math.round(context?.source.waitingMs ?? 0),
+      dirtyBytes: vm?.volumes.dirtyBytes ?? this.#served?.volumes.dirtyBytes ?? 0,
+      start: vm?.start ?? null,
+      memoryBytes: vm?.memoryBytes ?? 0
+    }
+  }
+
+  async close(dropOverlays: boolean): Promise<void> {
+    await this.#vm?.quit(dropOverlays)
+    if (this.#served !== null) {
+      await this.#served.exports.close()
+      if (dropOverlays) await this.#served.volumes.destroy()
+      else await this.#served.volumes.close()
+    }
+    await this.#context?.close()
+  }
+
+  async #start(params: StartParams) {
+    const context = this.#opened()
+    assert(this.#vm === null, 'a runner runs one VM')
+    const driver = this.#opts.driver(params.machine.vmm, context.params.cacheDirectory)
+    this.#vm = new VmSession(context, driver, params, () => this.#report())
+    return this.#vm.run()
+  }
+
+  async #import(
+    params: ImportParams,
+    signal: AbortSignal,
+    event: (progress: Progress) => void
+  ): Promise<ImportSummary> {
+    const context = this.#opened()
+    const machine = await this.#plan(params)
+    const inputs: VolumeInput[] = params.volumes.map((volume) => ({ ...volume, frozen: null }))
+    const { sink, commit, volumes } = await beginCommit(context, inputs)
+    let bytesRead = 0
+    for (const [i, volume] of params.volumes.entries()) {
+      if (volume.file === null) continue
+      const device = new ImportDevice(commit, volumes[i])
+      const report = () =>
+        event({
+          phase: `reading ${path.basename(volume.file!)}`,
+          done: device.bytesWritten,
+          unit: 'bytes'
+        })
+      const timer = setInterval(report, 200)
+      const exports = new Exports(context.params.runDirectory)
+      try {
+        const uri = await exports.add(volume.name, device)
+        await copyIn(volume.file, volume.format, uri, signal)
+        await device.close()
+      } finally {
+        clearInterval(timer)
+        await exports.close()
+      }
+      bytesRead += device.bytesWritten
+    }
+    signal.throwIfAborted()
+    const result = await commit.finish(metaOf(context, params, machine), volumes, null)
+    await publish(context, { ...result, sink })
+    return { ...summarize({ ...result, sink }, 0), bytesRead }
+  }
+
+  async #plan(params: ImportParams): Promise<string | null> {
+    if (params.machine === null) return null
+    const driver = this.#opts.driver('qemu', this.#opened().params.cacheDirectory)
+    const config: MachineConfig = await driver.plan(params.machine)
+    return JSON.stringify(config)
+  }
+
+  async #serve({ writable }: ServeParams) {
+    const context = this.#opened()
+    const version = context.version
+    if (version === null) throw nothingToServe()
+    const volumes = new VolumeSet(context, () => {})
+    const exports = new Exports(context.params.runDirectory)
+    this.#served = { volumes, exports }
+    for (const { name, sizeBytes, readOnly } of version.record.volumes) {
+      const plan = {
+        name,
+        sizeBytes,
+        readOnly: readOnly || !writable || name === 'memory',
+        fresh: false,
+        memory: false
+      }
+      await volumes.open(plan, false)
+      await exports.add(name, volumes.get(name))
+    }
+    this.#report()
+    return { volumes: exports.uris() }
+  }
+
+  async #export(
+    { volume, file, format }: ExportParams,
+    signal: AbortSignal,
+    event: (progress: Progress) => void
+  ): Promise<{ bytes: number }> {
+    const context = this.#opened()
+    if (context.version === null) throw nothingToServe()
+    const { sizeBytes } = context.version.volume(volume)
+    const volumes = new VolumeSet(context, () => {})
+    await volumes.open(
+      { name: volume, sizeBytes, readOnly: true, fresh: false, memory: false },
+      false
+    )
+    const exports = new Exports(context.params.runDirectory)
+    const uri = await exports.add(volume, volumes.get(volume))
+    const partial = `${file}.part`
+    const timer = setInterval(() => {
+      stat(partial)
+        .then((found) =>
+          event({ phase: `writing ${path.basename(file)}`, done: found.blocks * 512, unit: 'bytes' })
+        )
+        .catch(safetyCatch)
+    }, 200)
+    try {
+      await copyOut(uri, partial, format, signal)
+      await rename(partial, file)
+      return { bytes: sizeBytes }
+    } finally {
+      clearInterval(timer)
+      await rm(partial, { force: true })
+      await exports.close()
+      await volumes.close()
+    }
+  }
+
+  async #commitDisks(
+    params: CommitParams,
+    event: (progress: Progress) => void
+  ): Promise<CommitSummary | null> {
+    if (this.#vm !== null) return this.#vm.commitDisks(params, event)
+    assert(this.#served !== null, 'there is something to commit')
+    const { volumes, exports } = this.#served
+    await exports.close()
+    const frozen = volumes.freeze()
+    if (!frozen.changed) {
+      await volumes.destroy()
+      this.#served = null
+      return null
+    }
+    try {
+      const context = this.#opened()
+      const machine = context.version?.record.machine ?? null
+      const inputs = frozen.inputs.filter((input) => input.name !== 'memory')
+      const made = await storeVersion(context, inputs, params, null, machine, event)
+      await frozen.markCommit(made.id)
+      await publish(context, made)
+      await volumes.destroy()
+      this.#served = null
+      return summarize(made, 0)
+    } catch (err) {
+      frozen.abandon()
+      throw err
+    }
+  }
+
+  #opened(): Context {
+    assert(this.#context !== null, 'a parcel is open')
+    return this.#context
+  }
+
+  #running(): VmSession {
+    if (this.#vm !== null) return this.#vm
+    throw new HyperparcelError('PARCEL_NOT_RUNNING', 'No VM runs here')
+  }
+
+  #report(): void {
+    this.#opts.host.call('event', this.status()).catch(() => {}) // asks for it again when it comes back
+  }
+
+  #end(): void {
+    setTimeout(() => this.#opts.onend(), 20)
+  }
+}
+
+function nothingToServe(): HyperparcelError {
+  return new HyperparcelError('VERSION_NOT_FOUND', 'The parcel has no version yet')
+}

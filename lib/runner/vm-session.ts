@@ -1,0 +1,321 @@
+/**
+ * A parcel that runs: volumes, their exports, the VM, and snapshots of it in the order of design §1.
+ *
+ * Invariants
+ * - The VM is ended only after its last version is durable; a snapshot that fails lets it run on.
+ * - An error from writing back guest RAM forbids any further version of this run.
+ * - All volumes freeze at one moment while the CPUs are stopped.
+ */
+import { rm } from 'node:fs/promises'
+import path from 'node:path'
+import { Readable } from 'node:stream'
+import { HyperparcelError } from '../base/errors.ts'
+import { DEVICE_STATE_BYTES_MAX } from '../base/limits.ts'
+import type { ProgressReporter } from '../base/progress.ts'
+import type { Vm, VmExit, VmmDriver } from '../vmm/driver.ts'
+import { publish, storeVersion, summarize, type NewVersion } from './commit-run.ts'
+import type { Context } from './context.ts'
+import { Exports } from './exports.ts'
+import type {
+  CommitParams,
+  CommitSummary,
+  RunnerState,
+  SnapshotParams,
+  StartParams,
+  StartResult
+} from './protocol.ts'
+import { SpaceWatch, reserveCommit } from './space.ts'
+import { VolumeSet, type FrozenSet } from './volume-set.ts'
+
+const STOP_TIMEOUT_MS = 15_000
+const MEMORY = 'memory'
+
+export class VmSession {
+  state: RunnerState = 'idle'
+  reason: string | null = null
+  exit: VmExit['reason'] | null = null
+  start: StartResult | null = null
+  readonly memoryBytes: number
+  readonly volumes: VolumeSet
+  readonly #context: Context
+  readonly #driver: VmmDriver
+  readonly #params: StartParams
+  readonly #exports: Exports
+  readonly #space: SpaceWatch
+  readonly #onchange: () => void
+  #vm: Vm | null = null
+  #memoryLost = false
+  #busy = false
+
+  constructor(context: Context, driver: VmmDriver, params: StartParams, onchange: () => void) {
+    this.#context = context
+    this.#driver = driver
+    this.#params = params
+    this.#onchange = onchange
+    this.memoryBytes = params.machine.memoryBytes
+    this.volumes = new VolumeSet(context, () => this.#space.check())
+    this.#exports = new Exports(context.params.runDirectory)
+    this.#space = new SpaceWatch(context.params.stateDirectory, {
+      onlow: (freeBytes) => this.#pauseForSpace(freeBytes),
+      onenough: () => this.#resumeAfterSpace()
+    })
+  }
+
+  /** Returns when the CPUs run. On an error nothing is left behind but what was there before. */
+  async run(): Promise<StartResult> {
+    const began = performance.now()
+    const trace: Record<string, number> = {}
+    const mark = (step: string) => (trace[step] = Math.round(performance.now() - began))
+    this.#change('starting', null)
+    try {
+      await this.#openVolumes()
+      mark('volumes')
+      const { runDirectory } = this.#context.params
+      const serial = path.join(runDirectory, 'serial.sock')
+      const vnc = path.join(runDirectory, 'vnc.sock')
+      this.#vm = await this.#driver.launch({
+        machine: this.#params.machine,
+        nbdSockets: this.#exports.sockets(),
+        runDirectory: path.join(runDirectory, 'vm'),
+        serialSocket: serial,
+        vncSocket: vnc,
+        onExit: (exit) => this.#onexit(exit),
+        onPause: (reason) => this.#onpause(reason)
+      })
+      mark('vmm')
+      if (this.#params.restore) {
+        await this.#vm.restoreState(Readable.from(this.#context.version!.state()))
+        mark('state')
+      }
+      await this.#vm.cont()
+      mark('running')
+      this.#change('running', null)
+      const clock = this.#params.restore ? await this.#setClock(this.#vm) : 'booted'
+      mark('clock')
+      this.#space.start()
+      this.start = { vnc, serial, volumes: this.#exports.uris(), clock, trace }
+      return this.start
+    } catch (err) {
+      this.#change('gone', (err as Error).message)
+      await this.#vm?.quit().catch(() => {})
+      await this.#exports.close()
+      if (this.#params.keepOverlays) await this.volumes.close()
+      else await this.volumes.destroy()
+      throw err
+    }
+  }
+
+  /** A version of the running VM, with its memory. Rejects with `VMM_STOP_TIMEOUT`, `DATA_UNREACHABLE`, `DISK_FULL` …: the VM runs on. */
+  async snapshot(params: SnapshotParams, progress: ProgressReporter): Promise<CommitSummary> {
+    const vm = this.#running()
+    if (this.#busy) throw busy()
+    this.#busy = true
+    this.#space.stop()
+    try {
+      progress({ phase: 'writing back memory' })
+      await this.#syncMemory(vm)
+      const stopped = performance.now()
+      const wasPaused = this.state === 'paused'
+      await this.#stop(vm)
+      this.#change('paused', 'suspending')
+      let made: NewVersion
+      let frozen: FrozenSet | null = null
+      let pauseMs = 0
+      try {
+        const state = await collect(await vm.saveState())
+        await this.#syncMemory(vm)
+        frozen = this.volumes.freeze()
+        if (!params.quit && !wasPaused) {
+          await vm.cont()
+          pauseMs = performance.now() - stopped
+          this.#change('running', null)
+        }
+        made = await this.#commit(params, frozen, state, progress)
+      } catch (err) {
+        frozen?.abandon()
+        if ((this.state as RunnerState) !== 'gone' && !wasPaused) await vm.cont()
+        this.#change('running', null)
+        throw err
+      }
+      if (params.quit) {
+        pauseMs = performance.now() - stopped
+        await this.#end(vm)
+      }
+      return summarize(made, pauseMs)
+    } finally {
+      this.#busy = false
+      if ((this.state as RunnerState) === 'running') this.#space.start()
+    }
+  }
+
+  /** After the VM is gone: its disks as a version without memory. Null when nothing changed. */
+  async commitDisks(
+    params: CommitParams,
+    progress: ProgressReporter
+  ): Promise<CommitSummary | null> {
+    if (this.state !== 'gone') throw busy()
+    const frozen = this.volumes.freeze([MEMORY])
+    try {
+      const made = await this.#commit(params, frozen, null, progress)
+      await this.volumes.destroy()
+      return summarize(made, 0)
+    } catch (err) {
+      frozen.abandon()
+      throw err
+    }
+  }
+
+  async powerButton(): Promise<void> {
+    await this.#running().powerButton()
+  }
+
+  /** Ends the VM without a version. */
+  async quit(dropOverlays: boolean): Promise<void> {
+    this.#space.stop()
+    if (this.#vm !== null) await this.#vm.quit()
+    await this.#exports.close()
+    if (dropOverlays) await this.volumes.destroy()
+    else await this.volumes.close()
+  }
+
+  async #openVolumes(): Promise<void> {
+    const { machine, keepOverlays, restore } = this.#params
+    await reserveCommit(this.#context.params.stateDirectory, machine.memoryBytes)
+    for (const { name, sizeBytes, readOnly } of this.#context.version?.record.volumes ?? []) {
+      if (name === MEMORY) continue
+      const plan = { name, sizeBytes, readOnly, fresh: false, memory: false }
+      await this.volumes.open(plan, keepOverlays)
+    }
+    await this.volumes.open(
+      {
+        name: MEMORY,
+        sizeBytes: machine.memoryBytes,
+        readOnly: false,
+        fresh: !restore,
+        memory: true
+      },
+      false
+    )
+    for (const [name, volume] of this.volumes.entries()) await this.#exports.add(name, volume)
+  }
+
+  async #commit(
+    params: CommitParams,
+    frozen: FrozenSet,
+    state: Buffer[] | null,
+    progress: ProgressReporter
+  ): Promise<NewVersion> {
+    const { stateDirectory } = this.#context.params
+    await reserveCommit(stateDirectory, 0)
+    const machine = JSON.stringify(this.#params.machine)
+    const inputs = frozen.inputs
+    const made = await storeVersion(this.#context, inputs, params, state, machine, progress)
+    await frozen.markCommit(made.id)
+    await publish(this.#context, made)
+    await frozen.release(made.id)
+    return made
+  }
+
+  async #syncMemory(vm: Vm): Promise<void> {
+    if (this.#memoryLost) throw memoryLost()
+    try {
+      await vm.syncMemory()
+    } catch (err) {
+      this.#memoryLost = true
+      throw memoryLost(err)
+    }
+  }
+
+  async #stop(vm: Vm): Promise<void> {
+    try {
+      await vm.stop(STOP_TIMEOUT_MS)
+    } catch (err) {
+      if ((err as { code?: string }).code !== 'VMM_STOP_TIMEOUT') throw err
+      throw new HyperparcelError('DATA_UNREACHABLE', 'The VM waits for data that is not here yet', {
+        hint: 'It runs on. Connect to a device that has its data, then suspend again.',
+        cause: err
+      })
+    }
+  }
+
+  async #setClock(vm: Vm): Promise<string> {
+    try {
+      return await vm.setClock()
+    } catch (err) {
+      return `none: ${(err as Error).message}`
+    }
+  }
+
+  async #end(vm: Vm): Promise<void> {
+    await vm.quit()
+    await this.#exports.close()
+    await this.volumes.destroy()
+    await rm(path.join(this.#context.params.runDirectory, 'vm'), { recursive: true, force: true })
+  }
+
+  #onexit(exit: VmExit): void {
+    this.#space.stop()
+    this.exit = exit.reason
+    this.#change('gone', exit.reason === 'died' ? `the VMM died: ${exit.message}` : exit.reason)
+  }
+
+  #onpause(reason: string): void {
+    this.#change('paused', reason)
+    this.#space.watchForEnough()
+  }
+
+  async #pauseForSpace(freeBytes: number): Promise<void> {
+    if (this.state !== 'running' || this.#busy) return
+    const mib = Math.floor(freeBytes / 1024 ** 2)
+    await this.#vm!.stop(STOP_TIMEOUT_MS)
+    this.#change('paused', `the disk is nearly full (${mib} MiB left): free some space`)
+  }
+
+  async #resumeAfterSpace(): Promise<void> {
+    if (this.state !== 'paused' || this.#busy) return
+    await this.#vm!.cont()
+    this.#change('running', null)
+  }
+
+  #running(): Vm {
+    if (this.#vm === null || this.state === 'gone' || this.state === 'starting') {
+      throw new HyperparcelError('PARCEL_NOT_RUNNING', 'The parcel does not run any more', {
+        hint: this.reason ?? undefined
+      })
+    }
+    return this.#vm
+  }
+
+  #change(state: RunnerState, reason: string | null): void {
+    if (this.state === 'gone' && state !== 'gone') return
+    this.state = state
+    this.reason = reason
+    this.#onchange()
+  }
+}
+
+async function collect(stream: Readable): Promise<Buffer[]> {
+  const pieces: Buffer[] = []
+  let bytes = 0
+  for await (const piece of stream as AsyncIterable<Buffer>) {
+    bytes += piece.byteLength
+    if (bytes > DEVICE_STATE_BYTES_MAX) {
+      throw new HyperparcelError('STATE_TOO_LARGE', 'The device state is too large to be stored')
+    }
+    pieces.push(piece)
+  }
+  return pieces
+}
+
+function memoryLost(cause?: unknown): HyperparcelError {
+  return new HyperparcelError('MEMORY_LOST', 'Guest memory could not be written back', {
+    hint: 'No version with memory can be made of this run. Shut the guest down from inside.',
+    cause
+  })
+}
+
+function busy(): HyperparcelError {
+  return new HyperparcelError('PARCEL_BUSY', 'The parcel is being suspended or started already', {
+    hint: 'Wait until that is done.'
+  })
+}
