@@ -42,6 +42,8 @@ export interface DiskConfig {
 
 export interface LaunchSpec {
   machine: MachineConfig
+  /** A saved state follows: `restoreState` comes before the first `cont`. Otherwise the VM boots. */
+  restore: boolean
   /** Unix sockets of NBD servers by volume name (default export), `memory` among them. */
   nbdSockets: Record<string, string>
   /** A private directory of this run for sockets and the FUSE mount, short enough for socket paths. */
@@ -63,21 +65,28 @@ export interface VmExit {
 }
 
 export interface Vm {
+  /** Of the VMM itself; another one after a guest with its own kernel rebooted. */
   readonly pid: number
   /** Loads device state before the first `cont`. Consumes the stream. RAM is not in it. */
   restoreState(state: Readable): Promise<void>
   cont(): Promise<void>
-  /** Returns when no CPU runs and no disk request is in flight. Rejects with `VMM_STOP_TIMEOUT` when a fault hangs. */
+  /**
+   * Returns when no CPU runs and no disk request is in flight. Rejects with `VMM_STOP_TIMEOUT` when a fault hangs:
+   * the VM then runs on as soon as the fault is answered.
+   */
   stop(timeoutMs: number): Promise<void>
   /** Writes guest RAM that the host still holds through to the NBD export; an error means that no version may be made. */
   syncMemory(): Promise<void>
-  /** Device state of a stopped VM, without RAM. */
+  /** Device state of a stopped VM, without RAM. The stream ends with an error when the state is not whole. */
   saveState(): Promise<Readable>
   /** Corrects the guest's wall clock after a resume; returns how, or why not: `guest-agent`, `rtc`, `none: …`. */
   setClock(): Promise<string>
   /** Presses the power button. The guest decides; `onExit` tells. */
   powerButton(): Promise<void>
-  /** Ends the VM at once, then its helpers, the VMM before the FUSE bridge. Idempotent. */
+  /**
+   * Ends the VM at once: the FUSE bridge first, so that no fault keeps the VMM alive and no dirty page is written back
+   * for nothing. `syncMemory` comes before, where the memory is wanted. Idempotent.
+   */
   quit(): Promise<void>
 }
 

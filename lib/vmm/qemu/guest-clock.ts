@@ -1,0 +1,48 @@
+/**
+ * The guest's clock after a resume. Its hardware clock is right at once: QEMU keeps it as a distance to the host's
+ * (`-rtc clock=host`, and the distance is in the saved state). But a running guest looks at it only when it boots, so
+ * the guest agent has to tell it; without an agent the guest has to ask by itself (`hwclock -s`, NTP).
+ */
+import type { GuestAgent } from './guest-agent.ts'
+import type { Qmp } from './qmp.ts'
+
+const AGENT_TIMEOUT_MS = 10_000
+const RTC_TOLERANCE_MS = 3000
+
+interface BrokenDownTime {
+  tm_year: number
+  tm_mon: number
+  tm_mday: number
+  tm_hour: number
+  tm_min: number
+  tm_sec: number
+}
+
+/** `guest-agent`: the guest's clock was set. `rtc`: only its hardware clock is right. `none: …`: neither. */
+export async function setGuestClock(qmp: Qmp, agent: GuestAgent): Promise<string> {
+  if (await agentIsThere(qmp)) {
+    const nanoseconds = BigInt(Date.now()) * 1_000_000n
+    const request = `{"execute":"guest-set-time","arguments":{"time":${nanoseconds}}}`
+    const done = await agent.call(request, AGENT_TIMEOUT_MS).then(
+      () => true,
+      () => false
+    )
+    if (done) return 'guest-agent'
+  }
+  const args = { path: '/machine', property: 'rtc-time' }
+  const time = await qmp.execute<BrokenDownTime>('qom-get', args)
+  const offMs = Date.now() - toMs(time)
+  if (Math.abs(offMs) <= RTC_TOLERANCE_MS) return 'rtc'
+  return `none: there is no guest agent, and the hardware clock is off by ${Math.round(offMs / 1000)} s`
+}
+
+async function agentIsThere(qmp: Qmp): Promise<boolean> {
+  const devices = await qmp.execute<{ label: string; 'frontend-open': boolean }[]>('query-chardev')
+  return devices.some((device) => device.label === 'agent' && device['frontend-open'])
+}
+
+/** `struct tm`: years since 1900, months from 0. */
+function toMs(time: BrokenDownTime): number {
+  const { tm_year, tm_mon, tm_mday, tm_hour, tm_min, tm_sec } = time
+  return Date.UTC(tm_year + 1900, tm_mon, tm_mday, tm_hour, tm_min, tm_sec)
+}

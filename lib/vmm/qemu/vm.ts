@@ -1,0 +1,193 @@
+/**
+ * One virtual machine on QEMU.
+ *
+ * Invariants
+ * - The guest runs on after a `stop` that timed out: QEMU takes our `stop` when the fault is answered, and we then `cont`,
+ *   unless somebody asked for another stop meanwhile.
+ * - `onExit` is called once, after the processes, mounts and sockets of this VM are gone.
+ * - A restored VM with a directly booted kernel has no kernel in QEMU (`kernel-stub.ts`): when its guest resets, a fresh
+ *   QEMU boots it on the same memory and disks.
+ */
+import type { Readable } from 'node:stream'
+import safetyCatch from 'safety-catch'
+import { HyperparcelError } from '../../base/errors.ts'
+import type { LaunchSpec, Vm, VmExit } from '../driver.ts'
+import { setGuestClock } from './guest-clock.ts'
+import { Instance } from './instance.ts'
+import type { QmpEvent } from './qmp.ts'
+import { RunFiles } from './run-files.ts'
+
+export class QemuVm implements Vm {
+  readonly #spec: LaunchSpec
+  readonly #files: RunFiles
+  readonly #restored: boolean
+  #instance: Instance
+  /** A `stop` that QEMU has not answered, and whether somebody still wants it. */
+  #stopping: Promise<void> | null = null
+  #stopWanted = false
+  #ioError: string | null = null
+  /** What the guest did last, before its QEMU ended. */
+  #shutdown: 'none' | 'off' | 'reset' = 'none'
+  #quitting: Promise<void> | null = null
+  #ended: Promise<void> | null = null
+
+  private constructor(spec: LaunchSpec, files: RunFiles, instance: Instance) {
+    this.#spec = spec
+    this.#files = files
+    this.#instance = instance
+    this.#restored = spec.restore
+  }
+
+  static async launch(spec: LaunchSpec, readAheadKb: number): Promise<QemuVm> {
+    const files = await RunFiles.open(spec, !spec.restore, readAheadKb)
+    let vm: QemuVm | null = null
+    try {
+      const instance = await startInstance(spec, files, spec.restore, (event) => {
+        if (vm !== null) vm.#onevent(event)
+      })
+      vm = new QemuVm(spec, files, instance)
+      vm.#watch(instance)
+      return vm
+    } catch (err) {
+      await files.close()
+      throw err
+    }
+  }
+
+  get pid(): number {
+    return this.#instance.pid
+  }
+
+  async restoreState(state: Readable): Promise<void> {
+    await this.#instance.state.restore(state)
+  }
+
+  async cont(): Promise<void> {
+    this.#stopWanted = false
+    if (this.#stopping !== null) return // it continues when QEMU has stopped
+    this.#ioError = null
+    await this.#instance.qmp.execute('cont')
+  }
+
+  async stop(timeoutMs: number): Promise<void> {
+    this.#stopWanted = true
+    this.#stopping ??= this.#stop()
+    let timer: NodeJS.Timeout
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        this.#stopWanted = false
+        reject(
+          new HyperparcelError('VMM_STOP_TIMEOUT', 'The VM waits for data and cannot be stopped', {
+            hint: 'It runs on. Try again when the devices that hold its data are online.'
+          })
+        )
+      }, timeoutMs)
+    })
+    await Promise.race([this.#stopping, late]).finally(() => clearTimeout(timer))
+  }
+
+  async syncMemory(): Promise<void> {
+    await this.#files.memory.sync()
+  }
+
+  saveState(): Promise<Readable> {
+    return this.#instance.state.save()
+  }
+
+  setClock(): Promise<string> {
+    return setGuestClock(this.#instance.qmp, this.#instance.agent)
+  }
+
+  async powerButton(): Promise<void> {
+    await this.#instance.qmp.execute('system_powerdown')
+  }
+
+  quit(): Promise<void> {
+    this.#quitting ??= this.#quit()
+    return this.#quitting
+  }
+
+  async #quit(): Promise<void> {
+    if (this.#ended === null) {
+      await this.#files.closeMounts()
+      await this.#instance.kill()
+    }
+    await this.#end('quit')
+  }
+
+  async #stop(): Promise<void> {
+    try {
+      await this.#instance.qmp.execute('stop', {}, 0)
+    } finally {
+      this.#stopping = null
+    }
+    if (!this.#stopWanted) await this.#instance.qmp.execute('cont')
+  }
+
+  #watch(instance: Instance): void {
+    // QEMU closes QMP after its disks and before its memory: dirty pages of a VM that is gone are not worth writing
+    instance.qmp.closed
+      .then(() => (this.#shutdown === 'reset' ? undefined : this.#files.closeMounts()))
+      .catch(safetyCatch)
+    instance.process.exited
+      .then(async () => {
+        if (this.#quitting !== null) return
+        if (this.#shutdown === 'reset') await this.#reboot()
+        else await this.#end(this.#shutdown === 'off' ? 'guest' : 'died')
+      })
+      .catch(safetyCatch)
+  }
+
+  async #reboot(): Promise<void> {
+    this.#shutdown = 'none'
+    try {
+      await this.#files.openKernel()
+      this.#instance = await startInstance(this.#spec, this.#files, false, (e) => this.#onevent(e))
+      this.#watch(this.#instance)
+      await this.#instance.qmp.execute('cont')
+    } catch {
+      await this.#instance.kill()
+      await this.#end('died')
+    }
+    if (this.#quitting !== null) await this.#instance.kill()
+  }
+
+  #end(reason: VmExit['reason']): Promise<void> {
+    this.#ended ??= (async () => {
+      await this.#files.close()
+      this.#spec.onExit({ reason, message: this.#instance.process.message() })
+    })()
+    return this.#ended
+  }
+
+  #onevent({ event, data }: QmpEvent): void {
+    if (event === 'BLOCK_IO_ERROR' && data['action'] === 'stop') {
+      this.#ioError = data['nospace'] === true ? 'ENOSPC' : String(data['reason'])
+    } else if (event === 'STOP' && this.#ioError !== null) {
+      this.#spec.onPause?.(this.#ioError)
+    } else if (event === 'SHUTDOWN' && data['guest'] === true) {
+      const reset = data['reason'] === 'guest-reset' && this.#restored && this.#hasKernel
+      this.#shutdown = reset ? 'reset' : 'off'
+    }
+  }
+
+  get #hasKernel(): boolean {
+    return this.#spec.machine.kernel !== undefined
+  }
+}
+
+function startInstance(
+  spec: LaunchSpec,
+  files: RunFiles,
+  incoming: boolean,
+  onevent: (event: QmpEvent) => void
+): Promise<Instance> {
+  return Instance.start({
+    spec,
+    runDirectory: files.directory,
+    files: files.machineFiles(!incoming),
+    incoming,
+    endOnReset: incoming && spec.machine.kernel !== undefined,
+    onevent
+  })
+}
