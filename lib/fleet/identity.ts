@@ -11,6 +11,7 @@ import type { Clock } from '../base/clock.ts'
 import { writeFileDurable } from '../base/files.ts'
 import type { JoinAnswer } from '../format/invite.ts'
 import { decodeCard } from '../format/device-card.ts'
+import { storeFirstCard } from './card-book.ts'
 import { FLEET_FILE } from '../format/key-file.ts'
 import type { Role } from '../format/registry.ts'
 import { randomBytes, wipe } from './derive.ts'
@@ -104,6 +105,7 @@ export async function adoptFleet(
     sponsor: decodeCard(answer.card).publicKey,
     records: []
   }
+  await storeFirstCard(keysDirectory, answer.card)
   await storeIdentity(keysDirectory, identity)
   return identity
 }

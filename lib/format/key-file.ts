@@ -1,5 +1,5 @@
 /** Files under `<home>/keys`: the device's own key, what it knows of its fleet, and the cards of the others. */
-import { bool, blob, bytes32, list, oneOf, optional, struct, text, uint } from './fields.ts'
+import { blob, bytes32, list, oneOf, optional, struct, text, uint } from './fields.ts'
 import { defineDocument } from './document.ts'
 import type { Role } from './registry.ts'
 import { DEVICES_MAX, NAME_BYTES_MAX, RECORD_BYTES_MAX, ROLE } from './registry.ts'
@@ -63,8 +63,6 @@ export const FLEET_FILE = defineDocument<FleetFile>({
 })
 
 export interface CardFile {
-  /** This device's own card first, once it has one. */
-  hasOwn: boolean
   cards: Buffer[]
   /** Registry logs that this device wrote before its present one. */
   formerLogs: Buffer[]
@@ -76,7 +74,6 @@ export const CARD_FILE = defineDocument<CardFile>({
   format: 1,
   bytesMax: 256 * 1024,
   body: struct<CardFile>({
-    hasOwn: bool,
     cards: list(blob(DEVICE_CARD_BYTES_MAX), 2 * DEVICES_MAX),
     formerLogs: list(bytes32, 1024)
   })
