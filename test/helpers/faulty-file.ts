@@ -9,7 +9,8 @@ const SECTOR_BYTES = 512
 type Change =
   | { type: 'write'; position: number; data: Buffer }
   | { type: 'truncate'; length: number }
-  | { type: 'sync' }
+  /** Stands where the sync began: it covers what is before, once it is done. */
+  | { type: 'sync'; done: boolean }
 
 export type Random = () => number
 
@@ -48,7 +49,7 @@ export class FaultyFile implements OverlayFile {
   /** What a machine that lost power now, or after `upTo` changes, may find. */
   afterPowerCut(random: Random, upTo = this.changes.length): Buffer {
     let synced = upTo
-    while (synced > 0 && this.changes[synced - 1].type !== 'sync') synced--
+    while (synced > 0 && !isSync(this.changes[synced - 1])) synced--
     let content: Buffer = Buffer.from(this.#base)
     for (let i = 0; i < synced; i++) content = apply(content, this.changes[i])
     const lost = random()
@@ -92,11 +93,11 @@ export class FaultyFile implements OverlayFile {
   }
 
   async datasync(): Promise<void> {
-    const covered = this.changes.length
+    const sync = { type: 'sync' as const, done: false }
+    if (!this.off) this.changes.push(sync)
     await new Promise((resolve) => setImmediate(resolve))
     if (this.failSync !== null) throw this.failSync
-    // Writes that arrived meanwhile are not covered.
-    if (!this.off) this.changes.splice(covered, 0, { type: 'sync' })
+    sync.done = !this.off
   }
 
   truncate(length: number): Promise<void> {
@@ -132,6 +133,8 @@ export class FaultyFile implements OverlayFile {
     this.content = apply(this.content, change)
   }
 }
+
+const isSync = (change: Change): boolean => change.type === 'sync' && change.done
 
 function apply(content: Buffer, change: Change): Buffer {
   if (change.type === 'sync') return content
