@@ -1,35 +1,33 @@
 /**
  * The closure of a version: every block that it needs, log by log. Who has all of it holds a replica.
  */
+import { CHUNK_BYTES } from '../base/limits.ts'
 import { refLog } from '../format/map.ts'
 import type { VersionReader } from './version-reader.ts'
 
-/** Sets of block indexes by log number. */
+/** Block indexes by log number, with the chunks that the version uses of each (0 for maps and device state). */
 export class Closure {
-  readonly #blocks = new Map<number, Set<number>>()
+  readonly logs = new Map<number, Map<number, number>>()
+  /** Bytes of chunks and device state that the version consists of, zero chunks left out. */
+  bytes = 0
 
-  add(log: number, block: number): void {
-    let blocks = this.#blocks.get(log)
-    if (blocks === undefined) this.#blocks.set(log, (blocks = new Set()))
-    blocks.add(block)
+  add(log: number, block: number, chunks: number): void {
+    let blocks = this.logs.get(log)
+    if (blocks === undefined) this.logs.set(log, (blocks = new Map()))
+    blocks.set(block, (blocks.get(block) ?? 0) + chunks)
+    this.bytes += chunks * CHUNK_BYTES
   }
 
-  /** Blocks of each log, ascending. */
-  *entries(): Generator<{ log: number; blocks: number[] }> {
-    for (const [log, blocks] of this.#blocks) {
-      yield { log, blocks: [...blocks].sort((a, b) => a - b) }
-    }
-  }
-
+  /** Number of blocks. */
   get count(): number {
     let count = 0
-    for (const blocks of this.#blocks.values()) count += blocks.size
+    for (const blocks of this.logs.values()) count += blocks.size
     return count
   }
 }
 
-/** What to leave out: a successor of a running VM needs neither its old device state nor its record. */
 export interface ClosureOptions {
+  /** Leaves out device state: a successor of a running VM does not need it. */
   withoutState?: boolean
 }
 
@@ -41,14 +39,15 @@ export async function closureOf(
   const closure = new Closure()
   const { state, volumes } = version.record
   if (state !== null && opts.withoutState !== true) {
-    for (let i = 0; i < state.blocks; i++) closure.add(state.log, state.firstBlock + i)
+    for (let i = 0; i < state.blocks; i++) closure.add(state.log, state.firstBlock + i, 0)
+    closure.bytes += state.bytes
   }
   for (const volume of volumes) {
     const map = version.map(volume.name)
-    for await (const ref of map.nodeRefs()) closure.add(ref.log, ref.block)
+    for await (const ref of map.nodeRefs()) closure.add(ref.log, ref.block, 0)
     for await (const { leaf } of map.dataLeaves()) {
       for (let i = 0; i < leaf.refs.length; i++) {
-        if (leaf.refs[i] !== 0) closure.add(refLog(leaf.refs[i]), leaf.blocks[i])
+        if (leaf.refs[i] !== 0) closure.add(refLog(leaf.refs[i]), leaf.blocks[i], 1)
       }
     }
   }

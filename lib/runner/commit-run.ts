@@ -65,7 +65,6 @@ export async function storeVersion(
 /** Makes the version exist, and goes on from it. Durable on return. */
 export async function publish(context: Context, made: NewVersion): Promise<void> {
   const { record, id, block, sink } = made
-  const bytesTotal = record.volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0)
   await context.host.call(
     'commit.publish',
     {
@@ -78,7 +77,6 @@ export async function publish(context: Context, made: NewVersion): Promise<void>
       cause: record.cause,
       bytesNew: record.bytesNew,
       bytesStored: record.bytesStored,
-      bytesTotal,
       hasMemory: record.state !== null
     },
     { attachments: [block] }

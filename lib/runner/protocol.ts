@@ -36,6 +36,8 @@ export interface StartParams {
   machine: MachineConfig
   /** Restore the version's device state; false boots. */
   restore: boolean
+  /** Boot with a machine of this host when it cannot resume this one; else that is `VMM_MISMATCH`. */
+  replan: boolean
   /** Keep the disk overlays of a crashed run instead of starting from the version. */
   keepOverlays: boolean
 }
@@ -44,6 +46,8 @@ export interface StartResult {
   vnc: string
   serial: string
   volumes: Record<string, string>
+  /** Device state was not restored: a cold boot. */
+  booted: boolean
   /** How the guest's clock was set. */
   clock: string
   /** Milliseconds since the start request, by step, for the trace of a resume. */
@@ -142,6 +146,8 @@ export interface RunnerStatus {
 /** Daemon asks, runner answers. */
 export interface RunnerApi {
   status: { params: null; result: RunnerStatus }
+  /** Looks at an image before anything is made of it. `IMAGE_UNREADABLE`, `IMAGE_INVALID`. */
+  inspect: { params: { file: string }; result: { format: 'raw' | 'qcow2'; sizeBytes: number } }
   /** Before `open`: looks at the overlays of an earlier run; removes those that hold nothing new. */
   leftovers: { params: { stateDirectory: string; overlayKey: string }; result: Leftovers }
   open: { params: OpenParams; result: null }
@@ -194,6 +200,5 @@ export interface PublishParams {
   cause: string
   bytesNew: number
   bytesStored: number
-  bytesTotal: number
   hasMemory: boolean
 }

@@ -15,7 +15,7 @@ import { Exports } from './exports.ts'
 import type { Host } from './host.ts'
 import { ImportDevice } from './import-device.ts'
 import { findLeftovers } from './leftovers.ts'
-import { copyIn, copyOut } from './qemu-img.ts'
+import { copyIn, copyOut, inspectImage } from './qemu-img.ts'
 import { VmSession } from './vm-session.ts'
 import { VolumeSet } from './volume-set.ts'
 import type {
@@ -56,6 +56,7 @@ export class Session {
   handlers(): RunnerHandlers {
     return {
       status: () => this.status(),
+      inspect: ({ file }: { file: string }) => inspectImage(file),
       leftovers: (params: RunnerApi['leftovers']['params']): Promise<Leftovers> =>
         findLeftovers(
           params.stateDirectory,
@@ -120,7 +121,8 @@ export class Session {
     const context = this.#opened()
     assert(this.#vm === null, 'a runner runs one VM')
     const driver = this.#opts.driver(params.machine.vmm, context.params.cacheDirectory)
-    this.#vm = new VmSession(context, driver, params, () => this.#report())
+    const start = await fitting(driver, params)
+    this.#vm = new VmSession(context, driver, start, () => this.#report())
     return this.#vm.run()
   }
 
@@ -272,6 +274,19 @@ export class Session {
   #end(): void {
     setTimeout(() => this.#opts.onend(), 20)
   }
+}
+
+/** The machine as recorded, when this host can run it, else a new one with the same disks, if the user wants that. */
+async function fitting(driver: VmmDriver, params: StartParams): Promise<StartParams> {
+  const mismatch = await driver.mismatch(params.machine)
+  if (mismatch === null) return params
+  if (!params.replan) {
+    throw new HyperparcelError('VMM_MISMATCH', `The VM cannot continue on this device: ${mismatch}`, {
+      hint: 'With --reboot it boots here from its disk instead; what was only in its memory is lost.'
+    })
+  }
+  const { macAddress, ...old } = params.machine
+  return { ...params, restore: false, machine: { ...(await driver.plan(old)), macAddress } }
 }
 
 function nothingToServe(): HyperparcelError {

@@ -75,6 +75,7 @@ export class VmSession {
       const vnc = path.join(runDirectory, 'vnc.sock')
       this.#vm = await this.#driver.launch({
         machine: this.#params.machine,
+        restore: this.#params.restore,
         nbdSockets: this.#exports.sockets(),
         runDirectory: path.join(runDirectory, 'vm'),
         serialSocket: serial,
@@ -93,7 +94,8 @@ export class VmSession {
       const clock = this.#params.restore ? await this.#setClock(this.#vm) : 'booted'
       mark('clock')
       this.#space.start()
-      this.start = { vnc, serial, volumes: this.#exports.uris(), clock, trace }
+      const booted = !this.#params.restore
+      this.start = { vnc, serial, volumes: this.#exports.uris(), booted, clock, trace }
       return this.start
     } catch (err) {
       this.#change('gone', (err as Error).message)

@@ -1,0 +1,187 @@
+/**
+ * Versions as the daemon sees them: records opened, closures walked, what is stored here and what is missing.
+ * Maps and records are no plaintext of a parcel; chunk data is never opened here.
+ */
+import { HyperparcelError } from '../base/errors.ts'
+import { CHUNK_BYTES } from '../base/limits.ts'
+import type { ProgressReporter } from '../base/progress.ts'
+import type { LogKeys } from '../chunk/segment.ts'
+import { openBlock } from '../chunk/sealed-block.ts'
+import type { VersionInfo } from '../fleet/index.ts'
+import { KIND } from '../format/sealed.ts'
+import { VERSION_BYTES_MAX, decodeVersion, versionId, type VersionRecord } from '../format/version.ts'
+import type { BlockReader } from '../parcel/block-reader.ts'
+import { closureOf, type Closure, type ClosureOptions } from '../parcel/closure.ts'
+import { VersionReader } from '../parcel/version-reader.ts'
+import type { BlockFetcher, FetchPriority, Log, LogStorePort } from '../store/ports.ts'
+
+const RECORDS_CACHED_MAX = 64
+const CLOSURES_CACHED_MAX = 8
+/** Blocks asked for at once by a background fetch, so that progress shows. */
+const FETCH_BATCH = 256
+
+export interface VersionsOptions {
+  store: LogStorePort
+  fetcher: BlockFetcher
+  keysOf(log: Buffer): LogKeys
+}
+
+/** How blocks that are not here are got: not at all, or with that priority. */
+export type Reach = { local: true } | { priority: FetchPriority; signal?: AbortSignal }
+
+export interface OpenedVersion {
+  record: VersionRecord
+  /** Bytes of the record, what its id is the hash of. */
+  encoded: Buffer
+}
+
+export interface Holdings {
+  /** Bytes of the version that are stored here, and of all of it. */
+  bytesLocal: number
+  bytesTotal: number
+  /** Blocks that are not stored here, by log number. */
+  missing: { log: Buffer; blocks: number[] }[]
+}
+
+export class Versions {
+  readonly #opts: VersionsOptions
+  readonly #records = new Map<string, OpenedVersion>()
+  readonly #closures = new Map<string, Closure>()
+
+  constructor(opts: VersionsOptions) {
+    this.#opts = opts
+  }
+
+  /** Opens and checks a version's record. Rejects with `DATA_UNREACHABLE` when it is out of reach. */
+  async open(info: VersionInfo, reach: Reach): Promise<OpenedVersion> {
+    const name = info.version.toString('hex')
+    const cached = this.#records.get(name)
+    if (cached !== undefined) return cached
+    const [block] = await this.#read(info.log, [info.block], reach)
+    const key = this.#opts.keysOf(info.log).meta
+    const encoded = openBlock(KIND.VERSION, block, info.log, key, VERSION_BYTES_MAX)
+    if (!versionId(encoded).equals(info.version)) {
+      throw new HyperparcelError('DATA_CORRUPT', `Version ${info.number} is not what it says`)
+    }
+    const opened = { record: decodeVersion(encoded), encoded }
+    remember(this.#records, name, opened, RECORDS_CACHED_MAX)
+    return opened
+  }
+
+  /** Every block that the version needs. */
+  async closure(info: VersionInfo, reach: Reach, opts: ClosureOptions = {}): Promise<Closure> {
+    const name = `${info.version.toString('hex')}${opts.withoutState === true ? '-' : ''}`
+    const cached = this.#closures.get(name)
+    if (cached !== undefined) return cached
+    const { record } = await this.open(info, reach)
+    const reader: BlockReader = {
+      read: (log, blocks) => this.#read(record.logs[log].key, blocks, reach)
+    }
+    const metaKey = (log: number) => this.#opts.keysOf(record.logs[log].key).meta
+    const closure = await closureOf(new VersionReader(record, reader, metaKey), opts)
+    if (opts.withoutState !== true) closure.add(logNumber(record, info.log), info.block, 0)
+    remember(this.#closures, name, closure, CLOSURES_CACHED_MAX)
+    return closure
+  }
+
+  /** What of the version is stored here. Rejects with `DATA_UNREACHABLE` when not even its maps are in reach. */
+  async holdings(info: VersionInfo, reach: Reach, opts: ClosureOptions = {}): Promise<Holdings> {
+    const { record } = await this.open(info, reach)
+    const closure = await this.closure(info, reach, opts)
+    const missing: Holdings['missing'] = []
+    let bytesMissing = 0
+    for (const [number, blocks] of closure.logs) {
+      const log = await this.#opts.store.open(record.logs[number].key)
+      const stored = await storedBlocks(log)
+      const absent: number[] = []
+      for (const [block, chunks] of blocks) {
+        if (stored(block)) continue
+        absent.push(block)
+        bytesMissing += chunks * CHUNK_BYTES
+      }
+      if (absent.length > 0) missing.push({ log: log.key, blocks: absent.sort((a, b) => a - b) })
+    }
+    return {
+      bytesLocal: Math.max(0, closure.bytes - bytesMissing),
+      bytesTotal: closure.bytes,
+      missing
+    }
+  }
+
+  /** Is all of the version stored here, durably? */
+  async holds(info: VersionInfo): Promise<boolean> {
+    try {
+      return (await this.holdings(info, { local: true })).missing.length === 0
+    } catch (err) {
+      if ((err as { code?: string }).code === 'DATA_UNREACHABLE') return false
+      throw err
+    }
+  }
+
+  /** Fetches what is missing of a version. Resolves with the number of blocks that had to come. */
+  async complete(
+    info: VersionInfo,
+    reach: { priority: FetchPriority; signal?: AbortSignal },
+    opts: ClosureOptions,
+    progress: ProgressReporter
+  ): Promise<number> {
+    const { missing, bytesLocal, bytesTotal } = await this.holdings(info, reach, opts)
+    const total = missing.reduce((sum, { blocks }) => sum + blocks.length, 0)
+    const bytesEach = total === 0 ? 0 : (bytesTotal - bytesLocal) / total
+    let done = 0
+    for (const { log, blocks } of missing) {
+      for (let at = 0; at < blocks.length; at += FETCH_BATCH) {
+        const some = blocks.slice(at, at + FETCH_BATCH)
+        await this.#opts.fetcher.fetch(log, some, reach)
+        done += some.length
+        progress({
+          phase: 'fetching what is missing',
+          done: Math.round(done * bytesEach),
+          total: Math.round(total * bytesEach),
+          unit: 'bytes'
+        })
+      }
+    }
+    return total
+  }
+
+  async #read(key: Buffer, blocks: number[], reach: Reach): Promise<Buffer[]> {
+    const log = await this.#opts.store.open(key)
+    const found = await Promise.all(blocks.map((block) => log.read(block)))
+    const absent = blocks.filter((_, i) => found[i] === null)
+    if (absent.length > 0 && !('local' in reach)) {
+      await this.#opts.fetcher.fetch(key, absent, reach)
+      for (const [i, block] of blocks.entries()) found[i] ??= await log.read(block)
+    }
+    return found.map((block) => {
+      if (block !== null) return block
+      throw new HyperparcelError('DATA_UNREACHABLE', 'A part of the version is not stored here')
+    })
+  }
+}
+
+/** A test for blocks that are stored durably. */
+async function storedBlocks(log: Log): Promise<(block: number) => boolean> {
+  const runs = await log.durableRuns(0, log.length, Number.MAX_SAFE_INTEGER)
+  return (block) => {
+    let low = 0
+    let high = runs.length - 1
+    while (low <= high) {
+      const middle = (low + high) >> 1
+      const run = runs[middle]
+      if (block < run.start) high = middle - 1
+      else if (block >= run.start + run.count) low = middle + 1
+      else return true
+    }
+    return false
+  }
+}
+
+function logNumber(record: VersionRecord, log: Buffer): number {
+  return record.logs.findIndex((ref) => ref.key.equals(log))
+}
+
+function remember<T>(map: Map<string, T>, name: string, value: T, max: number): void {
+  if (map.size >= max) map.delete(map.keys().next().value!)
+  map.set(name, value)
+}
