@@ -1,0 +1,191 @@
+/** What every command keeps: exit codes, one JSON object, global options anywhere. */
+import test from 'brittle'
+import { EXIT_OF_CODE, HyperparcelError } from '../../../lib/base/errors.ts'
+import { COMMANDS, LATER } from '../../../lib/cli/commands/index.ts'
+import { runCli, startCli } from '../../helpers/cli.ts'
+import { startFakeDaemon, temporaryHome } from '../../helpers/fake-daemon.ts'
+
+test('usage errors end with 2 and say what to do', async (t) => {
+  const cases: [string[], RegExp][] = [
+    [[], /No command/],
+    [['resum', 'x'], /Unknown command/],
+    [['suspend'], /[Mm]issing required argument/],
+    [['suspend', 'a', 'b'], /Too many arguments/],
+    [['suspend', 'a', '--nope'], /Unknown option/],
+    [['resume', 'a', '--version', 'x'], /--version/],
+    [['resume', 'a', '--fetch', 'some'], /--fetch/],
+    [['create', 'a', '--memory', '12X'], /--memory/],
+    [['create', 'a'], /something to boot from/],
+    [['create', 'a', '--initrd', 'f', '--size', '1G'], /--kernel/],
+    [['create', 'a', '--from', 'b', '--size', '1G'], /--from/],
+    [['invite', '--expires', '10'], /--expires/],
+    [['init', '--bootstrap', 'here'], /--bootstrap/],
+    [['dht', '--port', '0'], /--port/]
+  ]
+  for (const [argv, message] of cases) {
+    const text = await runCli(argv)
+    t.is(text.code, 2, argv.join(' '))
+    t.ok(message.test(text.stderr), text.stderr)
+    t.is(text.stdout, '')
+    const json = await runCli(['--json', ...argv])
+    t.is(json.code, 2)
+    const error = json.json['error'] as { code: string; message: string; hint: string }
+    t.is(error.code, 'USAGE')
+    t.ok(error.hint.length > 0, 'with a hint')
+    t.is(json.stderr, '')
+  }
+})
+
+test('errors of the daemon keep their code, and become exit codes', async (t) => {
+  let code = ''
+  const { paths } = await startFakeDaemon(t, {
+    resume: () => {
+      throw new HyperparcelError(code, 'No way', { hint: 'Try this.', context: { holder: 'home' } })
+    }
+  })
+  for (const [name, exit] of [...Object.entries(EXIT_OF_CODE), ['ANYTHING', 1] as const]) {
+    code = name
+    const run = await runCli(['--json', '--home', paths.home, 'resume', 'work'])
+    t.is(run.code, exit, name)
+    t.alike(run.json, {
+      error: { code: name, message: 'No way', hint: 'Try this.', context: { holder: 'home' } }
+    })
+    t.is(run.stdout.trimEnd().split('\n').length, 1, 'one line')
+  }
+  const text = await runCli(['--home', paths.home, 'resume', 'work'])
+  t.is(text.stdout, '')
+  t.is(text.stderr, 'hyperparcel: No way\nTry this.\n')
+})
+
+test('global options stand before and after the command', async (t) => {
+  const { paths, calls } = await startFakeDaemon(t, { ls: () => ({ parcels: [] }) })
+  const home = paths.home
+  for (const argv of [
+    ['--home', home, '--json', 'ls'],
+    ['ls', '--home', home, '--json'],
+    ['--json', 'ls', `--home=${home}`],
+    ['--home', '/somewhere/else', '--json', 'ls', '--home', home]
+  ]) {
+    const run = await runCli(argv)
+    t.is(run.code, 0)
+    t.alike(run.json, { parcels: [] }, argv.join(' '))
+  }
+  const run = await runCli(['ls', '--json'], { env: { HYPERPARCEL_HOME: home } })
+  t.alike(run.json, { parcels: [] }, 'HYPERPARCEL_HOME')
+  t.is(calls.length, 5)
+})
+
+test('help and version', async (t) => {
+  const help = await runCli(['--help'])
+  t.is(help.code, 0)
+  for (const { usage } of COMMANDS) t.ok(help.stdout.includes(`  ${usage.split(' ')[0]}`), usage)
+  for (const line of ['4    the lease is held elsewhere', '130  interrupted']) {
+    t.ok(help.stdout.includes(line), line)
+  }
+  for (const { usage, example } of COMMANDS) {
+    const name = usage.split(' ')[0]
+    for (const argv of [
+      ['help', name],
+      [name, '--help']
+    ]) {
+      const one = await runCli(argv)
+      t.is(one.code, 0, argv.join(' '))
+      t.ok(one.stdout.includes(example.split('\n')[0]), 'with its example')
+    }
+  }
+  t.ok(/^\d+\.\d+\.\d+/.test((await runCli(['--version'])).stdout))
+  t.is(typeof (await runCli(['--help', '--json'])).json['help'], 'string')
+})
+
+test('the first line of each example can be parsed', async (t) => {
+  for (const command of COMMANDS.flatMap((c) => [c, ...(c.subcommands ?? [])])) {
+    const line = command.example.split('\n')[0].split('|').at(-1)!.trim()
+    const words = [...line.matchAll(/"([^"]*)"|(\S+)/g)].map((m) => m[1] ?? m[2]).slice(1)
+    const run = await runCli([...words, '--help'])
+    t.is(run.code, 0, line)
+  }
+})
+
+test('commands of a later version say so', async (t) => {
+  const help = (await runCli(['--help'])).stdout
+  for (const name of LATER) {
+    const run = await runCli(['--json', ...name.split(' '), 'x'])
+    t.is(run.code, 1, name)
+    t.is((run.json['error'] as { code: string }).code, 'NOT_IMPLEMENTED')
+    if (!name.includes(' ')) t.absent(new RegExp(`^  ${name} `, 'm').test(help), 'not in the help')
+  }
+})
+
+test('a home without a fleet starts no daemon', async (t) => {
+  const paths = await temporaryHome(t)
+  const run = await runCli(['--home', `${paths.home}-new`, 'ls', '--json'])
+  t.is(run.code, 1)
+  t.is((run.json['error'] as { code: string }).code, 'NO_FLEET')
+})
+
+test('Ctrl-C cancels what is under way and ends with 130', async (t) => {
+  let reason: unknown = null
+  const { paths } = await startFakeDaemon(t, {
+    resume: (_params, { event, signal }) => {
+      event({ phase: 'fetching memory', done: 1, total: 2, unit: 'bytes' })
+      return new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => {
+          reason = signal.reason
+          reject(signal.reason as Error)
+        })
+      })
+    }
+  })
+  const run = startCli(['--home', paths.home, '--json', 'resume', 'work'])
+  await run.saw('fetching memory')
+  run.interrupt()
+  const { code, json } = await run.done
+  t.is(code, 130)
+  t.is((json['error'] as { code: string }).code, 'INTERRUPTED')
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  t.is((reason as HyperparcelError).code, 'INTERRUPTED', 'the daemon was told')
+})
+
+test('a daemon that dies under a request is an error with a hint', async (t) => {
+  const daemon = await startFakeDaemon(t, {
+    suspend: (_params, { event }) => {
+      event({ phase: 'storing' })
+      return new Promise(() => {})
+    }
+  })
+  const run = startCli(['--home', daemon.paths.home, '--json', 'suspend', 'work'])
+  await run.saw('storing')
+  await daemon.stop()
+  const { code, json } = await run.done
+  t.is(code, 1)
+  t.is((json['error'] as { code: string }).code, 'DAEMON_GONE')
+})
+
+test('destructive verbs need --yes without a terminal', async (t) => {
+  const { paths, calls } = await startFakeDaemon(t, {
+    discard: () => ({ parcel: 'work', version: 3 })
+  })
+  const refused = await runCli(['--home', paths.home, 'discard', 'work', '--json'])
+  t.is(refused.code, 7)
+  t.is((refused.json['error'] as { code: string }).code, 'CONFIRM')
+  t.is(calls.length, 0)
+  const done = await runCli(['--home', paths.home, 'discard', 'work', '--yes', '--json'])
+  t.is(done.code, 0)
+  t.alike(done.json, { parcel: 'work', version: 3 })
+})
+
+test('progress is on stderr only: lines on a terminal, JSON lines with --json, nothing otherwise', async (t) => {
+  const { paths } = await startFakeDaemon(t, {
+    ls: (_params, { event }) => {
+      event({ phase: 'reading', done: 1, total: 1, unit: 'items' })
+      return { parcels: [] }
+    }
+  })
+  const ls = ['--home', paths.home, 'ls']
+  t.is((await runCli(ls)).stderr, '')
+  t.is((await runCli([...ls, '--quiet'], { terminal: true })).stderr, '')
+  t.ok((await runCli(ls, { terminal: true })).stderr.startsWith('\r\u001b[Kreading  1 of 1  100%'))
+  const json = await runCli([...ls, '--json'])
+  t.is((JSON.parse(json.stderr) as { phase: string }).phase, 'reading')
+  t.is((await runCli([...ls, '--json', '--quiet'])).stderr, '')
+})
