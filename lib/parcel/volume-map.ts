@@ -55,15 +55,27 @@ export class VolumeMap {
     return Math.ceil(this.chunks / MAP_LEAF_CHUNKS)
   }
 
-  /** The leaf, when it is in memory. */
+  /** The leaf, when it is in memory or known to be all zeros. */
   leafIfLoaded(index: number): MapLeaf | undefined {
     if (this.root === null) return ZERO_LEAF
     const leaf = this.#leaves.get(index)
-    if (leaf !== undefined && this.#leaves.size > LEAVES_CACHED_MAX / 2) {
+    if (leaf === undefined) return this.#knownZero(index) ? ZERO_LEAF : undefined
+    if (this.#leaves.size > LEAVES_CACHED_MAX / 2) {
       this.#leaves.delete(index)
       this.#leaves.set(index, leaf)
     }
     return leaf
+  }
+
+  /** Does a node in memory say that there is nothing beneath it? */
+  #knownZero(leaf: number): boolean {
+    let index = leaf
+    for (let level = 1; level <= this.height; level++) {
+      const inner = this.#inner.get(`${level}/${Math.floor(index / MAP_FANOUT)}`)
+      if (inner !== undefined) return inner[index % MAP_FANOUT] === null
+      index = Math.floor(index / MAP_FANOUT)
+    }
+    return false
   }
 
   /** The leaf, fetched when it is not in memory. Concurrent calls share one fetch. */
