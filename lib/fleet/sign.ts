@@ -24,6 +24,13 @@ export function sign(keys: KeyPair, label: string, ...parts: Buffer[]): Buffer {
   return signature
 }
 
+/** Without a label, for a protocol of others that says exactly what is signed. */
+export function signRaw(keys: KeyPair, message: Buffer): Buffer {
+  const signature = Buffer.allocUnsafeSlow(64)
+  sodium.crypto_sign_detached(signature, message, keys.secretKey)
+  return signature
+}
+
 export function verify(
   publicKey: Buffer,
   signature: Buffer,
