@@ -1,8 +1,13 @@
 /** One daemon, from its start to its end, on one home. */
+import { rm } from 'node:fs/promises'
 import { HyperparcelError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { HomePaths } from '../base/paths.ts'
+import { listenUnix } from '../ipc/endpoint.ts'
 import type { DaemonStatus, NetworkParams } from './api.ts'
+import { serveClient } from './api-server.ts'
+import { Daemon } from './daemon.ts'
+import { daemonStatus } from './use-cases/status.ts'
 
 export interface DaemonOptions {
   paths: HomePaths
@@ -16,8 +21,42 @@ export interface DaemonOptions {
 }
 
 /** Resolves when the daemon has ended, by the signal or by `daemon.stop`. Rejects with `DAEMON_RUNNING` when another one has this home. */
-export function runDaemon(_opts: DaemonOptions): Promise<void> {
-  return Promise.reject(
-    new HyperparcelError('NOT_IMPLEMENTED', 'The daemon is not part of this build yet')
-  )
+export async function runDaemon(opts: DaemonOptions): Promise<void> {
+  const { paths, network, logger, signal } = opts
+  const daemon = new Daemon(paths, logger)
+  await daemon.ready()
+  await daemon.config.set({ bootstrap: network.bootstrap, lan: network.lan })
+  // The socket is the lock, so it comes first; clients wait until the fleet is open.
+  let settle: (ok: boolean) => void
+  const opened = new Promise<boolean>((resolve) => (settle = resolve))
+  const server = await listenUnix(paths.daemonSocket, (socket) => {
+    socket.pause()
+    void opened.then((ok) => (ok ? serveClient(daemon, socket.resume()) : socket.destroy()))
+  }).catch((err: unknown) => {
+    if ((err as { code?: string }).code !== 'SOCKET_IN_USE') throw err
+    throw new HyperparcelError('DAEMON_RUNNING', `A daemon runs on ${paths.home} already`, {
+      hint: 'One home has one daemon. "hyperparcel daemon stop" ends it.'
+    })
+  })
+  const end = new Promise<void>((resolve) => {
+    daemon.once('stop', resolve)
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+  try {
+    await daemon.openFleet()
+    settle!(true)
+    const status = daemonStatus(daemon)
+    logger.info({ pid: status.pid, device: status.device }, 'The daemon is ready')
+    opts.onready(status)
+    await end
+  } catch (err) {
+    settle!(false)
+    throw err
+  } finally {
+    server.close()
+    await daemon.close()
+    await rm(paths.daemonSocket, { force: true })
+    logger.info({}, 'The daemon has ended')
+  }
 }

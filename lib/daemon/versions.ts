@@ -9,7 +9,12 @@ import type { LogKeys } from '../chunk/segment.ts'
 import { openBlock } from '../chunk/sealed-block.ts'
 import type { VersionInfo } from '../fleet/index.ts'
 import { KIND } from '../format/sealed.ts'
-import { VERSION_BYTES_MAX, decodeVersion, versionId, type VersionRecord } from '../format/version.ts'
+import {
+  VERSION_BYTES_MAX,
+  decodeVersion,
+  versionId,
+  type VersionRecord
+} from '../format/version.ts'
 import type { BlockReader } from '../parcel/block-reader.ts'
 import { closureOf, type Closure, type ClosureOptions } from '../parcel/closure.ts'
 import { VersionReader } from '../parcel/version-reader.ts'

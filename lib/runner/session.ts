@@ -9,7 +9,14 @@ import { HyperparcelError, assert } from '../base/errors.ts'
 import type { Progress } from '../base/progress.ts'
 import type { Handler } from '../ipc/channel.ts'
 import type { MachineConfig, VmmDriver } from '../vmm/driver.ts'
-import { beginCommit, metaOf, publish, storeVersion, summarize, type VolumeInput } from './commit-run.ts'
+import {
+  beginCommit,
+  metaOf,
+  publish,
+  storeVersion,
+  summarize,
+  type VolumeInput
+} from './commit-run.ts'
 import { Context } from './context.ts'
 import { Exports } from './exports.ts'
 import type { Host } from './host.ts'
@@ -211,7 +218,11 @@ export class Session {
     const timer = setInterval(() => {
       stat(partial)
         .then((found) =>
-          event({ phase: `writing ${path.basename(file)}`, done: found.blocks * 512, unit: 'bytes' })
+          event({
+            phase: `writing ${path.basename(file)}`,
+            done: found.blocks * 512,
+            unit: 'bytes'
+          })
         )
         .catch(safetyCatch)
     }, 200)
@@ -281,9 +292,13 @@ async function fitting(driver: VmmDriver, params: StartParams): Promise<StartPar
   const mismatch = await driver.mismatch(params.machine)
   if (mismatch === null) return params
   if (!params.replan) {
-    throw new HyperparcelError('VMM_MISMATCH', `The VM cannot continue on this device: ${mismatch}`, {
-      hint: 'With --reboot it boots here from its disk instead; what was only in its memory is lost.'
-    })
+    throw new HyperparcelError(
+      'VMM_MISMATCH',
+      `The VM cannot continue on this device: ${mismatch}`,
+      {
+        hint: 'With --reboot it boots here from its disk instead; what was only in its memory is lost.'
+      }
+    )
   }
   const { macAddress, ...old } = params.machine
   return { ...params, restore: false, machine: { ...(await driver.plan(old)), macAddress } }

@@ -100,7 +100,10 @@ export class VolumeSet {
       ...(plan.memory ? { reserveBytes: plan.sizeBytes } : {})
     }
     if (keep && (await exists(file))) {
-      return Overlay.open(file, { ...runtime, unsealKey: (sealed) => unsealOverlayKey(sealed, this.#context.overlayKey) })
+      return Overlay.open(file, {
+        ...runtime,
+        unsealKey: (sealed) => unsealOverlayKey(sealed, this.#context.overlayKey)
+      })
     }
     await rm(file, { force: true })
     return Overlay.create(file, {

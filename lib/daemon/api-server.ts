@@ -1,0 +1,79 @@
+/** The daemon's socket: each connection gets the methods of `api.ts`, checked for a fleet, with their rules on cancelling. */
+import type { Socket } from 'node:net'
+import { Channel, type Handlers, type RequestContext } from '../ipc/channel.ts'
+import { METHODS, obeyedSignal, type MethodName, type Params, type Result } from './api.ts'
+import type { Daemon } from './daemon.ts'
+import type { UseCaseContext } from './use-cases/context.ts'
+import { create } from './use-cases/create.ts'
+import { init, invite, join } from './use-cases/fleet.ts'
+import { consoleOf, devices, lease, log, ls, show } from './use-cases/look.ts'
+import { resume } from './use-cases/resume.ts'
+import { exportVolume, serve, serveStop } from './use-cases/serve.ts'
+import { config, daemonStatus, status } from './use-cases/status.ts'
+import { checkpoint, discard, poweroff, suspend } from './use-cases/suspend.ts'
+
+type UseCase<M extends MethodName> = (
+  daemon: Daemon,
+  params: Params<M>,
+  context: UseCaseContext
+) => Result<M> | Promise<Result<M>>
+
+type UseCases = { [M in MethodName]: UseCase<M> }
+
+const USE_CASES: UseCases = {
+  init,
+  join,
+  invite: (daemon, params, context) => invite(daemon.node, params, context),
+  devices: (daemon) => devices(daemon.node),
+  'daemon.status': (daemon) => daemonStatus(daemon),
+  'daemon.stop': (daemon) => {
+    setImmediate(() => daemon.emit('stop'))
+    return { pid: process.pid }
+  },
+  create: (daemon, params, context) => create(daemon.node, params, context),
+  ls: (daemon) => ls(daemon.node),
+  show: (daemon, params) => show(daemon.node, params),
+  log: (daemon, params) => log(daemon.node, params),
+  resume: (daemon, params, context) => resume(daemon.node, params, context),
+  console: (daemon, params) => consoleOf(daemon.node, params),
+  suspend: (daemon, params, context) => suspend(daemon.node, params, context),
+  checkpoint: (daemon, params, context) => checkpoint(daemon.node, params, context),
+  poweroff: (daemon, params, context) => poweroff(daemon.node, params, context),
+  discard: (daemon, params) => discard(daemon.node, params),
+  serve: (daemon, params, context) => serve(daemon.node, params, context),
+  'serve.stop': (daemon, params) => serveStop(daemon.node, params),
+  export: (daemon, params, context) => exportVolume(daemon.node, params, context),
+  lease: (daemon, params) => lease(daemon.node, params),
+  status: (daemon) => status(daemon),
+  config: (daemon, params) => config(daemon, params)
+}
+
+/** Serves one client. */
+export function serveClient(daemon: Daemon, socket: Socket): void {
+  const onclose: (() => void)[] = []
+  const handlers: Handlers = {}
+  for (const method of Object.keys(USE_CASES) as MethodName[]) {
+    handlers[method] = (params: Params<typeof method>, context) =>
+      run(daemon, method, params, context, onclose)
+  }
+  const channel = new Channel(socket, handlers)
+  channel.once('close', () => {
+    for (const fn of onclose) fn()
+  })
+}
+
+async function run<M extends MethodName>(
+  daemon: Daemon,
+  method: M,
+  params: Params<M>,
+  request: RequestContext,
+  onclose: (() => void)[]
+): Promise<Result<M>> {
+  if (METHODS[method].withoutFleet !== true) void daemon.node // throws NO_FLEET
+  const useCase = USE_CASES[method] as UseCase<M>
+  return useCase(daemon, params, {
+    signal: obeyedSignal(method, request.signal),
+    progress: (event) => request.event(event),
+    onclose: (fn) => void onclose.push(fn)
+  })
+}

@@ -1,0 +1,218 @@
+/**
+ * A device that belongs to a fleet: everything that lives as long as the daemon, opened in the order of
+ * dependency and closed in reverse. Use cases (`use-cases/`) get this and nothing else.
+ */
+import { readdir } from 'node:fs/promises'
+import path from 'node:path'
+import ReadyResource from 'ready-resource'
+import safetyCatch from 'safety-catch'
+import { HyperparcelError } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import { parcelDirectory, parcelRunDirectory, type HomePaths } from '../base/paths.ts'
+import type { LogKeys } from '../chunk/segment.ts'
+import { Registry, localKey, logKeys, type FleetIdentity, type ParcelInfo } from '../fleet/index.ts'
+import { Pairing } from '../fleet/pairing.ts'
+import { OVERLAY_SUFFIX } from '../runner/overlay-key.ts'
+import { LeaseKeeper } from '../lease/index.ts'
+import { Network } from '../net/network.ts'
+import { DedupIndex } from '../store/dedup-index.ts'
+import { LogStore } from '../store/log-store.ts'
+import type { Log } from '../store/ports.ts'
+import { SegmentIndexer } from '../store/segment-indexer.ts'
+import type { Settings } from './config.ts'
+import { PeerApi } from './peer-api.ts'
+import { Replicas } from './replicas.ts'
+import { Runners } from './runners.ts'
+import { Versions } from './versions.ts'
+
+export interface NodeOptions {
+  paths: HomePaths
+  identity: FleetIdentity
+  settings: Readonly<Settings>
+  logger: Logger
+}
+
+export class FleetNode extends ReadyResource {
+  readonly paths: HomePaths
+  readonly identity: FleetIdentity
+  readonly logger: Logger
+  readonly settings: Readonly<Settings>
+  readonly store: LogStore
+  readonly index: DedupIndex
+  readonly indexer: SegmentIndexer
+  readonly registry: Registry
+  readonly leases: LeaseKeeper
+  readonly network: Network
+  readonly versions: Versions
+  readonly replicas: Replicas
+  readonly runners: Runners
+  readonly peerApi: PeerApi
+  /** There when the network is open. */
+  pairing!: Pairing
+  readonly #closing = new AbortController()
+  /** When each device was last connected, by public key (hex). */
+  readonly #seen = new Map<string, number>()
+
+  constructor(opts: NodeOptions) {
+    super()
+    const { paths, identity, settings, logger } = opts
+    this.paths = paths
+    this.identity = identity
+    this.logger = logger
+    this.settings = settings
+    this.store = new LogStore({ directory: paths.store })
+    this.index = new DedupIndex({
+      directory: paths.index,
+      isStored: async (log, block) => (await this.store.open(log)).has(block)
+    })
+    this.indexer = new SegmentIndexer(this.store, this.index, (log) => this.#idKeyOf(log))
+    this.registry = new Registry({ identity, store: this.store, keysDirectory: paths.keys })
+    this.leases = new LeaseKeeper({ log: this.registry, keys: identity.device })
+    this.peerApi = new PeerApi(this)
+    this.network = new Network({
+      keyPair: identity.device,
+      topic: identity.topic,
+      bootstrap: settings.bootstrap,
+      store: this.store,
+      isMember: (key) => this.registry.admits(key),
+      members: () => this.#memberKeys(),
+      pairingOpen: () => this.pairing?.openInvites > 0,
+      mayServe: (_peer, log) => this.#isFleetLog(log),
+      handlers: this.peerApi.handlers()
+    })
+    this.versions = new Versions({
+      store: this.store,
+      fetcher: this.network.fetcher,
+      keysOf: (log) => this.keysOf(log)
+    })
+    this.replicas = new Replicas(this)
+    this.runners = new Runners(this)
+  }
+
+  protected override async _open(): Promise<void> {
+    this.store.on('log', (log: Log) => this.indexer.follow(log))
+    this.registry.on('update', () => this.#follow())
+    this.registry.on('problem', (err: HyperparcelError) =>
+      this.logger.warn({ err: err.toJSON() }, 'A registry record was ignored')
+    )
+    await this.store.ready()
+    await this.index.ready()
+    await this.registry.ready()
+    await this.network.ready()
+    this.pairing = new Pairing({
+      swarm: this.network.swarm,
+      registry: this.registry,
+      keysDirectory: this.paths.keys
+    })
+    await this.pairing.ready()
+    this.peerApi.start()
+    const see = (key: Buffer) => void this.#seen.set(key.toString('hex'), Date.now())
+    this.network.on('peer-add', see)
+    this.network.on('peer-remove', see)
+    this.#follow()
+    await this.runners.adopt()
+  }
+
+  /** Aborts when the daemon ends: for work in the background. */
+  get closingSignal(): AbortSignal {
+    return this.#closing.signal
+  }
+
+  protected override async _close(): Promise<void> {
+    this.#closing.abort(new HyperparcelError('INTERRUPTED', 'The daemon ends'))
+    await this.runners.detach()
+    await this.pairing?.close()
+    await this.network.close()
+    await this.registry.close()
+    await this.indexer.close()
+    await this.index.close()
+    await this.store.close()
+  }
+
+  /** Seals the keys of overlays. */
+  get overlayKey(): Buffer {
+    return localKey(this.identity.device, 'local overlay')
+  }
+
+  /** Rejects with `PARCEL_NOT_FOUND`. */
+  parcel(name: string): ParcelInfo {
+    const parcel = this.registry.parcelByName(name)
+    if (parcel !== null) return parcel
+    const names = this.registry.parcels().map((known) => known.name)
+    throw new HyperparcelError('PARCEL_NOT_FOUND', `There is no parcel called ${name}`, {
+      hint:
+        names.length === 0
+          ? 'There are none yet: make one with "hyperparcel create".'
+          : `There are: ${names.join(', ')}.`
+    })
+  }
+
+  /** Keys of a log of a parcel of this fleet. Throws `KEY_MISSING`. */
+  keysOf(log: Buffer): LogKeys {
+    const owner = this.registry.logOwner(log)
+    if (owner === null) {
+      throw new HyperparcelError('KEY_MISSING', 'A log is not known to this device yet', {
+        hint: 'Its owner announces it: connect to another device of the fleet.'
+      })
+    }
+    return logKeys(this.registry.parcelKey(owner.parcel), log)
+  }
+
+  /** The log that this device writes for a parcel, announced to the fleet before anything references it. */
+  async ownLog(parcel: Buffer): Promise<Log> {
+    const log = await this.store.current(`parcel:${parcel.toString('hex')}`)
+    if (this.registry.logOwner(log.key) === null) {
+      await this.registry.append({ kind: 'log', body: { parcel, log: log.key } })
+    }
+    return log
+  }
+
+  /** When that device was last connected, in milliseconds since the epoch; null when it never was since the daemon started. */
+  lastSeen(device: Buffer): number | null {
+    const name = device.toString('hex')
+    if (this.network.peers().some(({ publicKey }) => publicKey.equals(device))) return Date.now()
+    return this.#seen.get(name) ?? null
+  }
+
+  /** Is there an overlay of a run that ended without a version? */
+  async hasLeftovers(parcel: Buffer): Promise<boolean> {
+    const names = await readdir(this.stateDirectory(parcel)).catch(() => [])
+    return names.some((name) => name.endsWith(OVERLAY_SUFFIX) && name !== `memory${OVERLAY_SUFFIX}`)
+  }
+
+  stateDirectory(parcel: Buffer): string {
+    return parcelDirectory(this.paths, parcel)
+  }
+
+  runDirectory(parcel: Buffer): string {
+    return parcelRunDirectory(this.paths, parcel)
+  }
+
+  get cacheDirectory(): string {
+    return path.join(this.paths.home, 'vmm')
+  }
+
+  #idKeyOf(log: Buffer): Buffer | null {
+    const owner = this.registry.logOwner(log)
+    return owner === null ? null : logKeys(this.registry.parcelKey(owner.parcel), log).id
+  }
+
+  #isFleetLog(log: Buffer): boolean {
+    if (this.registry.logOwner(log) !== null) return true
+    return this.registry.registryLogs().some((known) => known.log.equals(log))
+  }
+
+  #memberKeys(): Buffer[] {
+    return this.registry
+      .devices()
+      .filter((device) => !device.removed)
+      .map((device) => device.publicKey)
+  }
+
+  #follow(): void {
+    this.network.membersChanged()
+    for (const { log } of this.registry.registryLogs()) {
+      this.network.followLog(log).catch(safetyCatch)
+    }
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * What devices of one fleet ask of each other: cards, leases, handoffs, who holds what. The far side is an
+ * admitted device; what it sends is checked all the same.
+ */
+import safetyCatch from 'safety-catch'
+import * as v from 'valibot'
+import { HyperparcelError } from '../base/errors.ts'
+import type { ParcelInfo } from '../fleet/index.ts'
+import { decodeLeaseEntry, encodeLeaseEntry, type LeaseEntry } from '../lease/index.ts'
+import type { PeerHandlers } from '../net/calls.ts'
+import { headVersion } from './heads.ts'
+import type { FleetNode } from './node.ts'
+import { suspendParcel } from './use-cases/suspend.ts'
+
+const Hex = (bytes: number) => v.pipe(v.string(), v.hexadecimal(), v.length(bytes * 2))
+const Cards = v.object({
+  cards: v.pipe(v.array(v.pipe(v.string(), v.maxLength(4096))), v.maxLength(512))
+})
+const Parcel = v.object({ parcel: Hex(16) })
+const Holds = v.object({ parcel: Hex(16), version: Hex(32) })
+const Entries = v.object({
+  parcel: Hex(16),
+  entries: v.pipe(v.array(v.pipe(v.string(), v.maxLength(64 * 1024))), v.maxLength(64))
+})
+
+/** Newest lease entries that travel with an answer; older ones are in the registry. */
+const ENTRIES_SENT = 16
+const HANDOFF_TIMEOUT_MS = 600_000
+const LEASE_TIMEOUT_MS = 10_000
+
+export class PeerApi {
+  readonly #node: FleetNode
+
+  constructor(node: FleetNode) {
+    this.#node = node
+  }
+
+  handlers(): PeerHandlers {
+    return {
+      cards: (params) => this.#takeCards(v.parse(Cards, params).cards),
+      holds: (params) => this.#holds(v.parse(Holds, params)),
+      'lease.request': (params, { peer }) => this.#grant(peer, v.parse(Parcel, params).parcel),
+      'lease.deliver': (params) => this.#deliver(v.parse(Entries, params)),
+      handoff: (params, { peer }) => this.#handoff(peer, v.parse(Parcel, params).parcel)
+    }
+  }
+
+  /** Begins to gossip: all cards to each new peer, new cards to all peers. */
+  start(): void {
+    const { network, registry } = this.#node
+    network.on('peer-add', (publicKey: Buffer) => {
+      this.#sendCards(publicKey, registry.cards()).catch(safetyCatch)
+    })
+    registry.on('card', (card: Buffer) => {
+      for (const { publicKey } of network.peers()) {
+        this.#sendCards(publicKey, [card]).catch(safetyCatch)
+      }
+    })
+  }
+
+  /** Asks the holder for the lease. Resolves with the entries that it sent; rejects with `LEASE_HELD` … */
+  async requestLease(holder: Buffer, parcel: Buffer): Promise<void> {
+    await this.#ask(holder, parcel, 'lease.request', LEASE_TIMEOUT_MS)
+  }
+
+  /** Asks the holder to suspend the parcel for this device. */
+  async requestHandoff(holder: Buffer, parcel: Buffer, signal?: AbortSignal): Promise<void> {
+    await this.#ask(holder, parcel, 'handoff', HANDOFF_TIMEOUT_MS, signal)
+  }
+
+  /** Sends a grant to its device. False when it did not answer that it has it durably. */
+  async deliverLease(to: Buffer, parcel: Buffer): Promise<boolean> {
+    try {
+      const { accepted } = await this.#node.network.call<{ accepted: boolean }>(
+        to,
+        'lease.deliver',
+        { parcel: parcel.toString('hex'), entries: this.#tail(parcel) },
+        { timeoutMs: LEASE_TIMEOUT_MS }
+      )
+      return accepted
+    } catch {
+      return false // it learns of the grant from the registry, when it is back
+    }
+  }
+
+  async #ask(
+    holder: Buffer,
+    parcel: Buffer,
+    method: string,
+    timeoutMs: number,
+    signal?: AbortSignal
+  ): Promise<void> {
+    const answer = await this.#node.network.call<unknown>(
+      holder,
+      method,
+      { parcel: parcel.toString('hex') },
+      { timeoutMs, signal }
+    )
+    const { entries } = v.parse(Entries, answer)
+    await this.#node.leases.accept(parcel, entries.map(decode))
+  }
+
+  async #sendCards(to: Buffer, cards: Buffer[]): Promise<void> {
+    const encoded = cards.map((card) => card.toString('base64'))
+    await this.#node.network.call(to, 'cards', { cards: encoded }, { timeoutMs: LEASE_TIMEOUT_MS })
+  }
+
+  async #takeCards(cards: string[]): Promise<null> {
+    for (const card of cards) await this.#node.registry.addCard(Buffer.from(card, 'base64'))
+    return null
+  }
+
+  async #holds({ parcel, version }: v.InferOutput<typeof Holds>): Promise<{ holds: boolean }> {
+    const info = this.#node.registry
+      .versions(Buffer.from(parcel, 'hex'))
+      .find((known) => known.version.toString('hex') === version)
+    if (info === undefined) return { holds: false }
+    return { holds: await this.#node.versions.holds(info) }
+  }
+
+  /** The device that suspended a parcel grants it to the first one that asks. */
+  async #grant(peer: Buffer, id: string): Promise<v.InferOutput<typeof Entries>> {
+    const parcel = this.#parcel(id)
+    if (this.#node.runners.get(parcel.id) !== null) {
+      const name = this.#node.registry.name
+      const self = this.#node.registry.nameOf(peer)
+      throw new HyperparcelError('LEASE_HELD', `${name} runs ${parcel.name} at the moment`, {
+        hint: `Take it over from here with "hyperparcel resume ${parcel.name} --handoff", or suspend it there with "hyperparcel suspend ${parcel.name} --to ${self}".`,
+        context: { parcel: parcel.name, holder: name, running: true }
+      })
+    }
+    await this.#grantTo(parcel.id, peer)
+    return { parcel: id, entries: this.#tail(parcel.id) }
+  }
+
+  async #handoff(peer: Buffer, id: string): Promise<v.InferOutput<typeof Entries>> {
+    const parcel = this.#parcel(id)
+    const runner = this.#node.runners.get(parcel.id)
+    if (runner?.purpose === 'vm') {
+      const to = this.#node.registry.nameOf(peer)
+      const message = `handed off to ${to}`
+      await suspendParcel(this.#node, parcel, { message, progress: () => {} })
+    }
+    return this.#grant(peer, id)
+  }
+
+  async #grantTo(parcel: Buffer, to: Buffer): Promise<void> {
+    const { leases } = this.#node
+    const { holder, head } = leases.chain(parcel)
+    if (holder !== null && holder.equals(to) && head?.entry.body.released === false) return
+    await leases.grant(parcel, to, headVersion(this.#node, parcel)?.version ?? null)
+  }
+
+  async #deliver({ parcel, entries }: v.InferOutput<typeof Entries>) {
+    const id = Buffer.from(parcel, 'hex')
+    return { accepted: await this.#node.leases.accept(id, entries.map(decode)) }
+  }
+
+  /** The newest entries of a chain, oldest first, base64. */
+  #tail(parcel: Buffer): string[] {
+    const entries: string[] = []
+    let node = this.#node.leases.chain(parcel).head
+    for (; node !== null && entries.length < ENTRIES_SENT; node = node.predecessor) {
+      entries.unshift(encodeLeaseEntry(node.entry).toString('base64'))
+    }
+    return entries
+  }
+
+  #parcel(id: string): ParcelInfo {
+    const parcel = this.#node.registry.parcel(Buffer.from(id, 'hex'))
+    if (parcel !== null) return parcel
+    throw new HyperparcelError('PARCEL_NOT_FOUND', 'That parcel is not known to this device yet')
+  }
+}
+
+function decode(entry: string): LeaseEntry {
+  return decodeLeaseEntry(Buffer.from(entry, 'base64'))
+}

@@ -1,0 +1,217 @@
+/**
+ * The runners of this device, one per parcel in use. They outlive the daemon; a new daemon adopts them.
+ *
+ * A VM that ended is cleaned up here: a guest that powered itself off becomes a version without memory, one
+ * that died leaves its flushed disk for the next resume.
+ */
+import { readdir } from 'node:fs/promises'
+import path from 'node:path'
+import safetyCatch from 'safety-catch'
+import { HyperparcelError } from '../base/errors.ts'
+import type { ParcelInfo, VersionInfo } from '../fleet/index.ts'
+import type { Handlers } from '../ipc/channel.ts'
+import type { OpenParams, RunnerStatus } from '../runner/protocol.ts'
+import type { FleetNode } from './node.ts'
+import { announceVersion } from './announce.ts'
+import { RunnerHost } from './runner-host.ts'
+import { RunnerProcess, connectRunner, startRunner } from './runner-process.ts'
+import type { OpenedVersion } from './versions.ts'
+import { commitParams } from './heads.ts'
+
+export type RunnerPurpose = 'vm' | 'serve' | 'work'
+
+export interface Runner {
+  parcel: Buffer
+  purpose: RunnerPurpose
+  process: RunnerProcess
+  host: RunnerHost
+  status: RunnerStatus | null
+  /** A use case is about to end the VM: nobody else cleans up. */
+  ending: boolean
+}
+
+export class Runners {
+  readonly #node: FleetNode
+  readonly #byParcel = new Map<string, Runner>()
+  readonly #starting = new Set<string>()
+
+  constructor(node: FleetNode) {
+    this.#node = node
+  }
+
+  /** The runner of a parcel that runs or is served here. */
+  get(parcel: Buffer): Runner | null {
+    return this.#byParcel.get(parcel.toString('hex')) ?? null
+  }
+
+  list(): Runner[] {
+    return [...this.#byParcel.values()]
+  }
+
+  /** The runner of a running VM. Throws `PARCEL_NOT_RUNNING`. */
+  running(parcel: ParcelInfo): Runner {
+    const runner = this.get(parcel.id)
+    if (runner !== null && runner.purpose === 'vm') return runner
+    throw new HyperparcelError('PARCEL_NOT_RUNNING', `${parcel.name} does not run on this device`, {
+      hint: `Start it with "hyperparcel resume ${parcel.name}".`
+    })
+  }
+
+  /** Starts a runner for a parcel. Rejects with `PARCEL_RUNNING` when there is one already. */
+  async start(parcel: ParcelInfo, purpose: RunnerPurpose): Promise<Runner> {
+    const id = parcel.id.toString('hex')
+    const known = this.#byParcel.get(id)
+    if (known !== undefined || this.#starting.has(id)) throw alreadyInUse(parcel, known)
+    this.#starting.add(id)
+    try {
+      const node = this.#node
+      const log = path.join(node.stateDirectory(parcel.id), 'runner.log')
+      const { runner, handlers } = this.#prepare(parcel.id, purpose)
+      runner.process = await startRunner(node.runDirectory(parcel.id), log, handlers)
+      this.#keep(runner)
+      return runner
+    } finally {
+      this.#starting.delete(id)
+    }
+  }
+
+  /** What every session starts from. */
+  openParams(parcel: Buffer, version: { info: VersionInfo; opened: OpenedVersion } | null) {
+    const node = this.#node
+    const runner = this.get(parcel)!
+    const params: OpenParams = {
+      parcel: parcel.toString('hex'),
+      version: version?.info.version.toString('hex') ?? null,
+      keys: version?.opened.record.logs.map((log) => runner.host.keysJson(log.key)) ?? [],
+      dedupKey: node.registry.keyring.dedupKey.toString('hex'),
+      overlayKey: node.overlayKey.toString('hex'),
+      storeDirectory: node.paths.store,
+      stateDirectory: node.stateDirectory(parcel),
+      runDirectory: node.runDirectory(parcel),
+      cacheDirectory: node.cacheDirectory
+    }
+    return params
+  }
+
+  async open(
+    runner: Runner,
+    version: { info: VersionInfo; opened: OpenedVersion } | null
+  ): Promise<void> {
+    await runner.process.call('open', this.openParams(runner.parcel, version), {
+      attachments: version === null ? [] : [version.opened.encoded]
+    })
+  }
+
+  /** Ends a runner whose work is done or failed. */
+  async end(runner: Runner, dropOverlays: boolean): Promise<void> {
+    runner.ending = true
+    try {
+      await runner.process.call('quit', { dropOverlays })
+    } catch (err) {
+      if ((err as { code?: string }).code !== 'RUNNER_GONE') throw err
+    } finally {
+      this.#forget(runner)
+    }
+  }
+
+  /** Finds the runners that an earlier daemon left. */
+  async adopt(): Promise<void> {
+    const names = await readdir(this.#node.paths.run).catch(() => [])
+    for (const name of names) {
+      const directory = path.join(this.#node.paths.run, name)
+      const { runner, handlers } = this.#prepare(Buffer.alloc(0), 'vm')
+      const found = await connectRunner(directory, handlers)
+      if (found === null) continue
+      runner.process = found
+      const status = await found.call('status', null)
+      if (status.parcel === null) {
+        found.channel.close()
+        continue
+      }
+      runner.parcel = Buffer.from(status.parcel, 'hex')
+      runner.purpose = status.state === 'serving' ? 'serve' : 'vm'
+      this.#keep(runner)
+      this.#node.logger.info({ pid: status.pid, state: status.state }, 'Found a runner again')
+      this.#onevent(runner, status)
+    }
+  }
+
+  /** Leaves the runners to the next daemon. */
+  async detach(): Promise<void> {
+    for (const runner of this.#byParcel.values()) runner.process.channel.close()
+    this.#byParcel.clear()
+  }
+
+  #prepare(parcel: Buffer, purpose: RunnerPurpose): { runner: Runner; handlers: Handlers } {
+    const node = this.#node
+    const runner: Runner = {
+      parcel,
+      purpose,
+      process: null as unknown as RunnerProcess,
+      host: null as unknown as RunnerHost,
+      status: null,
+      ending: false
+    }
+    runner.host = new RunnerHost({
+      store: node.store,
+      index: node.index,
+      indexer: node.indexer,
+      fetcher: node.network.fetcher,
+      keysOf: (log) => node.keysOf(log),
+      keyEpoch: () => node.registry.keyring.epoch,
+      ownLog: () => node.ownLog(runner.parcel),
+      announce: (params, log, block) => announceVersion(node, runner.parcel, params, log, block),
+      versionExists: (version) =>
+        node.registry.versions(runner.parcel).some((known) => known.version.equals(version)),
+      onevent: (status) => this.#onevent(runner, status)
+    })
+    return { runner, handlers: runner.host.handlers() }
+  }
+
+  #keep(runner: Runner): void {
+    this.#byParcel.set(runner.parcel.toString('hex'), runner)
+    runner.process.channel.once('close', () => this.#forget(runner))
+  }
+
+  #forget(runner: Runner): void {
+    const id = runner.parcel.toString('hex')
+    if (this.#byParcel.get(id) === runner) this.#byParcel.delete(id)
+  }
+
+  #onevent(runner: Runner, status: RunnerStatus): void {
+    runner.status = status
+    if (runner.purpose !== 'vm' || runner.ending || status.state !== 'gone') return
+    runner.ending = true
+    this.#afterExit(runner, status).catch((err: Error) => {
+      this.#node.logger.error({ err }, 'A VM that ended could not be cleaned up')
+    })
+  }
+
+  /** The VM ended by itself. */
+  async #afterExit(runner: Runner, status: RunnerStatus): Promise<void> {
+    if (status.exit === 'guest') {
+      await this.commitDisks(runner, 'poweroff', '').catch(safetyCatch)
+    }
+    await this.end(runner, false)
+  }
+
+  /** The disks of a VM that is gone as a version without memory; null when they are as they were. */
+  async commitDisks(runner: Runner, cause: string, message: string) {
+    const params = commitParams(this.#node, runner, cause, message)
+    return runner.process.call('commitDisks', params)
+  }
+}
+
+function alreadyInUse(parcel: ParcelInfo, runner: Runner | undefined): HyperparcelError {
+  const what = runner?.purpose === 'serve' ? 'served' : 'running'
+  return new HyperparcelError(
+    'PARCEL_RUNNING',
+    `${parcel.name} is ${what} on this device already`,
+    {
+      hint:
+        what === 'running'
+          ? `Connect to it with "hyperparcel console ${parcel.name}", or suspend it.`
+          : 'End that first (Ctrl-C where it runs).'
+    }
+  )
+}

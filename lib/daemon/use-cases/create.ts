@@ -1,0 +1,124 @@
+/** create: images become version 1 of a new parcel. */
+import { HyperparcelError } from '../../base/errors.ts'
+import type { Progress } from '../../base/progress.ts'
+import { leaseHash } from '../../lease/index.ts'
+import type { ImportVolume, MachineRequestJson } from '../../runner/protocol.ts'
+import type { Params, Result } from '../api.ts'
+import type { FleetNode } from '../node.ts'
+import type { Runner } from '../runners.ts'
+import type { UseCaseContext } from './context.ts'
+
+const MEMORY_BYTES_MIN = 32 * 1024 ** 2
+const MEMORY_STEP_BYTES = 1024 ** 2
+const CPUS_MAX = 64
+
+export async function create(
+  node: FleetNode,
+  params: Params<'create'>,
+  context: UseCaseContext
+): Promise<Result<'create'>> {
+  checkParams(node, params)
+  const { id } = await node.registry.createParcel(params.name)
+  const parcel = node.registry.parcel(id)!
+  let runner: Runner | null = null
+  try {
+    runner = await node.runners.start(parcel, 'work')
+    const volumes = await planVolumes(runner, params)
+    context.signal.throwIfAborted()
+    const lease = await node.leases.create(id, null)
+    await node.runners.open(runner, null)
+    const summary = await runner.process.call(
+      'import',
+      {
+        number: 1,
+        parent: null,
+        lease: leaseHash(lease.body).toString('hex'),
+        author: node.identity.device.publicKey.toString('hex'),
+        time: Date.now(),
+        message: '',
+        cause: 'create',
+        volumes,
+        machine: machineRequest(params, volumes)
+      },
+      { signal: context.signal, onevent: (event) => context.progress(event as Progress) }
+    )
+    await node.runners.end(runner, true)
+    return {
+      parcel: parcel.name,
+      version: 1,
+      bytes_read: summary.bytesRead,
+      bytes_stored: summary.bytesStored
+    }
+  } catch (err) {
+    if (runner !== null) await node.runners.end(runner, true).catch(() => {})
+    await node.registry.append({ kind: 'parcel-removed', body: { parcel: id } })
+    throw err
+  }
+}
+
+function checkParams(node: FleetNode, params: Params<'create'>): void {
+  if (params.from !== undefined) {
+    throw new HyperparcelError('NOT_IMPLEMENTED', 'Clones of a parcel are not part of this release')
+  }
+  if (params.vmm !== 'qemu') {
+    throw new HyperparcelError('USAGE', `There is no VMM called ${params.vmm}`, { hint: 'qemu' })
+  }
+  if (params.memoryBytes < MEMORY_BYTES_MIN || params.memoryBytes % MEMORY_STEP_BYTES !== 0) {
+    throw new HyperparcelError('USAGE', 'Memory is at least 32 MiB, in steps of 1 MiB', {
+      hint: 'For instance --memory 512M.'
+    })
+  }
+  if (!(params.cpus >= 1 && params.cpus <= CPUS_MAX)) {
+    throw new HyperparcelError('USAGE', `A VM has 1 to ${CPUS_MAX} CPUs`)
+  }
+  if (node.registry.parcelByName(params.name) !== null) {
+    throw new HyperparcelError('PARCEL_EXISTS', `There is a parcel called ${params.name} already`, {
+      hint: 'Choose another name.'
+    })
+  }
+}
+
+async function planVolumes(runner: Runner, params: Params<'create'>): Promise<ImportVolume[]> {
+  const volumes: ImportVolume[] = []
+  const add = async (name: string, file: string, readOnly: boolean) => {
+    const info = await runner.process.call('inspect', { file })
+    volumes.push({ name, file, format: info.format, sizeBytes: info.sizeBytes, readOnly })
+  }
+  for (const [i, file] of params.disks.entries()) await add(`disk${i}`, file, false)
+  if (params.sizeBytes !== undefined) {
+    volumes.push({
+      name: `disk${params.disks.length}`,
+      file: null,
+      format: 'raw',
+      sizeBytes: params.sizeBytes,
+      readOnly: false
+    })
+  }
+  if (params.iso !== undefined) await add('iso', params.iso, true)
+  if (params.kernel !== undefined) {
+    await add('kernel', params.kernel.kernel, true)
+    if (params.kernel.initrd !== undefined) await add('initrd', params.kernel.initrd, true)
+  }
+  return volumes
+}
+
+function machineRequest(params: Params<'create'>, volumes: ImportVolume[]): MachineRequestJson {
+  const { kernel } = params
+  return {
+    cpus: params.cpus,
+    memoryBytes: params.memoryBytes,
+    disks: volumes
+      .filter((volume) => !volume.readOnly)
+      .map((volume) => ({ volume: volume.name, bytes: volume.sizeBytes })),
+    ...(params.iso === undefined ? {} : { isoVolume: 'iso' }),
+    ...(kernel === undefined
+      ? {}
+      : {
+          kernel: {
+            kernelVolume: 'kernel',
+            append: kernel.append,
+            ...(kernel.initrd === undefined ? {} : { initrdVolume: 'initrd' })
+          }
+        })
+  }
+}

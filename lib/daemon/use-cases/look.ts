@@ -1,0 +1,169 @@
+/** Everything that only looks: ls, show, log, lease, devices, status, console. */
+import { HyperparcelError } from '../../base/errors.ts'
+import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
+import type { MachineConfig } from '../../vmm/driver.ts'
+import type { Params, ParcelRow, ParcelState, Result } from '../api.ts'
+import { headVersion } from '../heads.ts'
+import type { FleetNode } from '../node.ts'
+
+export async function ls(node: FleetNode): Promise<Result<'ls'>> {
+  const parcels: ParcelRow[] = []
+  for (const parcel of node.registry.parcels()) parcels.push(await row(node, parcel))
+  return { parcels }
+}
+
+export async function show(node: FleetNode, params: Params<'show'>): Promise<Result<'show'>> {
+  const parcel = node.parcel(params.name)
+  const info = headVersion(node, parcel.id)
+  const record = info === null ? null : await recordIfHere(node, info)
+  const runner = node.runners.get(parcel.id)
+  const machine =
+    record?.machine === null || record === null
+      ? null
+      : (JSON.parse(record.machine) as MachineConfig)
+  return {
+    parcel: {
+      ...(await row(node, parcel)),
+      id: parcel.id.toString('hex'),
+      epoch: node.leases.chain(parcel.id).epoch,
+      versions: node.registry.versions(parcel.id).length,
+      volumes: record?.volumes.map((v) => ({ name: v.name, bytes: v.sizeBytes })) ?? [],
+      machine: {
+        vmm: machine?.vmm ?? '',
+        vmm_version: machine?.vmmVersion ?? '',
+        machine_type: machine?.machineType ?? '',
+        accel: machine?.accelerator ?? '',
+        cpu_model: machine?.cpuModel ?? '',
+        cpus: machine?.cpus ?? 0,
+        memory_bytes: machine?.memoryBytes ?? 0
+      },
+      serial: runner?.status?.start?.serial ?? null,
+      vnc: runner?.status?.start?.vnc ?? null
+    }
+  }
+}
+
+export async function log(node: FleetNode, params: Params<'log'>): Promise<Result<'log'>> {
+  const parcel = node.parcel(params.name)
+  const known = node.registry.versions(parcel.id)
+  const chain = node.leases.chain(parcel.id)
+  const numbers = new Map(known.map((info) => [info.version.toString('hex'), info.number]))
+  const versions: Result<'log'>['versions'] = []
+  for (const info of known) {
+    versions.push({
+      version: info.number,
+      parent: info.parent === null ? null : (numbers.get(info.parent.toString('hex')) ?? null),
+      epoch: chain.get(info.lease)?.entry.body.epoch ?? 0,
+      device: node.registry.nameOf(info.device),
+      time: new Date(info.time).toISOString(),
+      message: info.message,
+      bytes_new: info.bytesNew,
+      bytes_local: await bytesLocal(node, info),
+      bytes_total: info.bytesTotal,
+      replicas: await node.replicas.count(info),
+      memory: info.hasMemory
+    })
+  }
+  return { parcel: parcel.name, versions }
+}
+
+export function lease(node: FleetNode, params: Params<'lease'>): Result<'lease'> {
+  const parcel = node.parcel(params.name)
+  const { head } = node.leases.chain(parcel.id)
+  if (head === null) return { parcel: parcel.name, holder: null, epoch: 0, state: 'free' }
+  const { holder, released, epoch, reason } = head.entry.body
+  const used = node.registry.versions(parcel.id).some((v) => v.lease.equals(head.hash))
+  const here = node.runners.get(parcel.id)?.purpose === 'vm'
+  const granted = reason === 'grant' && !used && !here
+  return {
+    parcel: parcel.name,
+    holder: released ? null : node.registry.nameOf(holder),
+    epoch,
+    state: released ? 'free' : granted ? 'granted' : 'held'
+  }
+}
+
+export function devices(node: FleetNode): Result<'devices'> {
+  const self = node.identity.device.publicKey
+  const peers = new Map(node.network.peers().map((p) => [p.publicKey.toString('hex'), p]))
+  return {
+    devices: node.registry
+      .devices()
+      .filter((device) => !device.removed)
+      .map((device) => {
+        const peer = peers.get(device.publicKey.toString('hex'))
+        const isSelf = device.publicKey.equals(self)
+        const seen = node.lastSeen(device.publicKey)
+        return {
+          name: device.name,
+          role: device.role,
+          online: isSelf || peer !== undefined,
+          rtt_ms: peer?.rttMs ?? null,
+          last_seen: seen === null ? null : new Date(seen).toISOString(),
+          self: isSelf
+        }
+      })
+  }
+}
+
+export async function consoleOf(
+  node: FleetNode,
+  params: Params<'console'>
+): Promise<Result<'console'>> {
+  const parcel = node.parcel(params.name)
+  const runner = node.runners.running(parcel)
+  runner.status = await runner.process.call('status', null)
+  const { start } = runner.status
+  if (start !== null) return { parcel: parcel.name, serial: start.serial, vnc: start.vnc }
+  throw new HyperparcelError('PARCEL_NOT_RUNNING', `${parcel.name} is still being started`, {
+    hint: 'Try again in a moment.'
+  })
+}
+
+async function row(node: FleetNode, parcel: ParcelInfo): Promise<ParcelRow> {
+  const info = headVersion(node, parcel.id)
+  const { head } = node.leases.chain(parcel.id)
+  const holder = head === null || head.entry.body.released ? null : head.entry.body.holder
+  return {
+    name: parcel.name,
+    state: await stateOf(node, parcel, holder),
+    version: info?.number ?? 0,
+    time: new Date(info?.time ?? parcel.created).toISOString(),
+    holder: holder === null ? null : node.registry.nameOf(holder),
+    bytes_total: info?.bytesTotal ?? 0,
+    bytes_local: info === null ? 0 : await bytesLocal(node, info)
+  }
+}
+
+async function stateOf(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  holder: Buffer | null
+): Promise<ParcelState> {
+  const runner = node.runners.get(parcel.id)
+  if (runner !== null) {
+    if (runner.purpose === 'serve') return 'serving'
+    return runner.status?.state === 'paused' ? 'paused' : 'running'
+  }
+  if (await node.hasLeftovers(parcel.id)) return 'crashed'
+  const elsewhere = holder !== null && !holder.equals(node.identity.device.publicKey)
+  return elsewhere ? 'elsewhere' : 'suspended'
+}
+
+async function bytesLocal(node: FleetNode, info: VersionInfo): Promise<number> {
+  try {
+    return (await node.versions.holdings(info, { local: true })).bytesLocal
+  } catch (err) {
+    const { code } = err as { code?: string }
+    if (code === 'DATA_UNREACHABLE' || code === 'KEY_MISSING') return 0
+    throw err
+  }
+}
+
+async function recordIfHere(node: FleetNode, info: VersionInfo) {
+  try {
+    return (await node.versions.open(info, { local: true })).record
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,99 @@
+/** serve and export: volumes of a version without a VM. */
+import safetyCatch from 'safety-catch'
+import { HyperparcelError } from '../../base/errors.ts'
+import type { Progress } from '../../base/progress.ts'
+import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
+import type { Params, Result } from '../api.ts'
+import { headVersion, versionByNumber } from '../heads.ts'
+import type { FleetNode } from '../node.ts'
+import type { Runner } from '../runners.ts'
+import type { UseCaseContext } from './context.ts'
+import { takeLease } from './resume.ts'
+
+export async function serve(
+  node: FleetNode,
+  params: Params<'serve'>,
+  context: UseCaseContext
+): Promise<Result<'serve'>> {
+  const parcel = node.parcel(params.name)
+  if (params.writable) await takeLease(node, parcel, {}, context)
+  const info = wanted(node, parcel, params.version)
+  const runner = await node.runners.start(parcel, 'serve')
+  try {
+    const opened = await node.versions.open(info, { priority: 'demand', signal: context.signal })
+    await node.runners.open(runner, { info, opened })
+    const { volumes } = await runner.process.call('serve', { writable: params.writable })
+    runner.status = await runner.process.call('status', null)
+    context.onclose(() => {
+      stopServing(node, runner).catch(safetyCatch)
+    })
+    return {
+      parcel: parcel.name,
+      version: info.number,
+      session: parcel.id.toString('hex'),
+      volumes
+    }
+  } catch (err) {
+    await node.runners.end(runner, true).catch(safetyCatch)
+    throw err
+  }
+}
+
+export async function serveStop(
+  node: FleetNode,
+  { session }: Params<'serve.stop'>
+): Promise<Result<'serve.stop'>> {
+  const id = Buffer.from(session, 'hex')
+  const runner = node.runners.get(id)
+  const parcel = node.registry.parcel(id)
+  if (runner?.purpose !== 'serve' || parcel === null) {
+    throw new HyperparcelError('NOT_SERVING', 'Nothing is served under that name')
+  }
+  const served = node.registry
+    .versions(id)
+    .find((known) => known.version.toString('hex') === runner.status?.version)
+  const made = await stopServing(node, runner)
+  return { parcel: parcel.name, version: made ?? served?.number ?? 0 }
+}
+
+/** Commits what was written, ends the runner. The number of the new version, or null. */
+async function stopServing(node: FleetNode, runner: Runner): Promise<number | null> {
+  if (node.runners.get(runner.parcel) !== runner || runner.ending) return null
+  runner.ending = true
+  const status = await runner.process.call('status', null)
+  let number: number | null = null
+  if (status.dirtyBytes > 0) {
+    number = (await node.runners.commitDisks(runner, 'serve', ''))?.number ?? null
+  }
+  await node.runners.end(runner, true)
+  return number
+}
+
+export async function exportVolume(
+  node: FleetNode,
+  params: Params<'export'>,
+  context: UseCaseContext
+): Promise<Result<'export'>> {
+  const parcel = node.parcel(params.name)
+  const info = wanted(node, parcel, params.version)
+  const runner = await node.runners.start(parcel, 'work')
+  try {
+    const opened = await node.versions.open(info, { priority: 'demand', signal: context.signal })
+    await node.runners.open(runner, { info, opened })
+    const { bytes } = await runner.process.call(
+      'export',
+      { volume: params.volume, file: params.file, format: params.format },
+      { signal: context.signal, onevent: (event) => context.progress(event as Progress) }
+    )
+    return { parcel: parcel.name, file: params.file, bytes }
+  } finally {
+    await node.runners.end(runner, true).catch(safetyCatch)
+  }
+}
+
+function wanted(node: FleetNode, parcel: ParcelInfo, number: number | undefined): VersionInfo {
+  if (number !== undefined) return versionByNumber(node, parcel, number)
+  const head = headVersion(node, parcel.id)
+  if (head !== null) return head
+  throw new HyperparcelError('VERSION_NOT_FOUND', `${parcel.name} has no version yet`)
+}

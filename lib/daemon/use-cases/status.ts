@@ -1,0 +1,68 @@
+/** The device at a glance, and its settings. */
+import { readFileSync } from 'node:fs'
+import { readdir, stat, statfs } from 'node:fs/promises'
+import path from 'node:path'
+import type { Params, Result } from '../api.ts'
+import type { Daemon } from '../daemon.ts'
+
+/** The version in package.json, two levels above the built file's folder or three above the source's. */
+const PROGRAM_VERSION = readProgramVersion()
+
+export function daemonStatus(daemon: Daemon): Result<'daemon.status'> {
+  const node = daemon.nodeOrNull
+  const address = node?.network.address ?? null
+  return {
+    pid: process.pid,
+    program_version: PROGRAM_VERSION,
+    home: daemon.paths.home,
+    device: node?.registry.name ?? null,
+    fleet: node?.identity.fleet.toString('hex') ?? null,
+    peers: node?.network.peers().length ?? 0,
+    address,
+    started: new Date(daemon.started).toISOString()
+  }
+}
+
+export async function status(daemon: Daemon): Promise<Result<'status'>> {
+  const node = daemon.nodeOrNull
+  const peers = node?.network.peers() ?? []
+  const { bavail, bsize } = await statfs(daemon.paths.home)
+  const running = (node?.runners.list() ?? []).filter((runner) => runner.purpose === 'vm')
+  return {
+    device: node?.registry.name ?? null,
+    fleet: node?.identity.fleet.toString('hex') ?? null,
+    role: node?.identity.role ?? null,
+    home: daemon.paths.home,
+    peers: peers.length,
+    online: peers.map(({ publicKey }) => node!.registry.nameOf(publicKey)),
+    running: running.map(({ parcel }) => node!.registry.parcel(parcel)?.name ?? ''),
+    bytes_stored: await diskUsage(daemon.paths.store),
+    bytes_free: bavail * bsize
+  }
+}
+
+export async function config(
+  daemon: Daemon,
+  { key, value }: Params<'config'>
+): Promise<Result<'config'>> {
+  if (key !== undefined && value !== undefined) await daemon.config.setText(key, value)
+  const all = daemon.config.settings as Record<string, unknown>
+  return { config: key === undefined ? all : { [key]: all[key] ?? null } }
+}
+
+/** Bytes on disk of everything in a directory. */
+async function diskUsage(directory: string): Promise<number> {
+  let bytes = 0
+  const entries = await readdir(directory, { withFileTypes: true, recursive: true })
+  for (const entry of entries) {
+    if (!entry.isFile()) continue
+    const found = await stat(path.join(entry.parentPath, entry.name)).catch(() => null)
+    bytes += (found?.blocks ?? 0) * 512
+  }
+  return bytes
+}
+
+function readProgramVersion(): string {
+  const file = new URL('../../../../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}

@@ -1,0 +1,209 @@
+/** suspend, checkpoint, poweroff, discard: versions of a running VM, and its end. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { HyperparcelError } from '../../base/errors.ts'
+import type { Progress, ProgressReporter } from '../../base/progress.ts'
+import type { ParcelInfo } from '../../fleet/index.ts'
+import type { CommitSummary } from '../../runner/protocol.ts'
+import type { Params, Result } from '../api.ts'
+import { commitParams } from '../heads.ts'
+import type { FleetNode } from '../node.ts'
+import type { Runner } from '../runners.ts'
+import type { UseCaseContext } from './context.ts'
+
+/** No block arrived for that long while the rest of a version is fetched: give up, the VM runs on. */
+const STALL_MS = 30_000
+const POWEROFF_TIMEOUT_MS = 120_000
+const REPLICA_POLL_MS = 500
+
+export interface SuspendOptions {
+  message: string
+  progress: ProgressReporter
+  /** Let the VM run on. */
+  keepRunning?: boolean
+  signal?: AbortSignal
+}
+
+export async function suspend(
+  node: FleetNode,
+  params: Params<'suspend'>,
+  context: UseCaseContext
+): Promise<Result<'suspend'>> {
+  const began = performance.now()
+  const parcel = node.parcel(params.name)
+  node.runners.running(parcel)
+  const to = params.to === undefined ? null : node.registry.deviceByName(params.to)
+  if (params.to !== undefined && (to === null || to.role !== 'device')) {
+    throw deviceNotFound(node, params.to)
+  }
+  const summary = await suspendParcel(node, parcel, {
+    message: params.message ?? '',
+    progress: context.progress,
+    signal: context.signal
+  })
+  const suspendMs = Math.round(performance.now() - began)
+  const version = Buffer.from(summary.version, 'hex')
+  let delivered: boolean | null = null
+  if (to !== null && !to.publicKey.equals(node.identity.device.publicKey)) {
+    await node.leases.grant(parcel.id, to.publicKey, version)
+    delivered = await node.peerApi.deliverLease(to.publicKey, parcel.id)
+  }
+  return {
+    ...result(parcel, summary, suspendMs),
+    replicas: await waitReplicas(node, parcel.id, version, params.waitReplicas ?? 0, context),
+    lease_delivered: delivered
+  }
+}
+
+export async function checkpoint(
+  node: FleetNode,
+  params: Params<'checkpoint'>,
+  context: UseCaseContext
+): Promise<Result<'checkpoint'>> {
+  const began = performance.now()
+  const parcel = node.parcel(params.name)
+  const summary = await suspendParcel(node, parcel, {
+    message: params.message ?? '',
+    progress: context.progress,
+    signal: context.signal,
+    keepRunning: true
+  })
+  const version = Buffer.from(summary.version, 'hex')
+  return {
+    ...result(parcel, summary, Math.round(performance.now() - began)),
+    replicas: await waitReplicas(node, parcel.id, version, 0, context)
+  }
+}
+
+/** Makes a version of the running VM. On an error it runs on. */
+export async function suspendParcel(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  opts: SuspendOptions
+): Promise<CommitSummary> {
+  const runner = node.runners.running(parcel)
+  const quit = opts.keepRunning !== true
+  await completeBase(node, runner, opts)
+  opts.signal?.throwIfAborted()
+  runner.status = await runner.process.call('status', null)
+  const params = {
+    ...commitParams(node, runner, quit ? 'suspend' : 'checkpoint', opts.message),
+    quit
+  }
+  if (quit) runner.ending = true
+  try {
+    return await runner.process.call('snapshot', params, {
+      onevent: (event) => opts.progress(event as Progress)
+    })
+  } catch (err) {
+    runner.ending = false
+    throw err
+  }
+}
+
+export async function poweroff(
+  node: FleetNode,
+  params: Params<'poweroff'>,
+  context: UseCaseContext
+): Promise<Result<'poweroff'>> {
+  const parcel = node.parcel(params.name)
+  const runner = node.runners.running(parcel)
+  runner.ending = true
+  try {
+    await runner.process.call('powerButton', null)
+    context.progress({ phase: 'waiting for the guest to shut down' })
+    const deadline = performance.now() + POWEROFF_TIMEOUT_MS
+    for (;;) {
+      runner.status = await runner.process.call('status', null)
+      if (runner.status.state === 'gone') break
+      if (performance.now() > deadline) {
+        throw new HyperparcelError('POWEROFF_TIMEOUT', `${parcel.name} did not shut down`, {
+          hint: 'Its guest ignores the power button: shut it down from inside, or suspend it.'
+        })
+      }
+      await sleep(200)
+    }
+  } catch (err) {
+    runner.ending = false
+    throw err
+  }
+  const summary = await node.runners.commitDisks(runner, 'poweroff', '')
+  await node.runners.end(runner, false)
+  return { parcel: parcel.name, version: summary?.number ?? numberOf(node, parcel) }
+}
+
+export async function discard(
+  node: FleetNode,
+  params: Params<'discard'>
+): Promise<Result<'discard'>> {
+  const parcel = node.parcel(params.name)
+  await node.runners.end(node.runners.running(parcel), true)
+  return { parcel: parcel.name, version: numberOf(node, parcel) }
+}
+
+/** A commit references only what is stored here: fetch what the parent version lacks while the VM runs on. */
+async function completeBase(node: FleetNode, runner: Runner, opts: SuspendOptions): Promise<void> {
+  runner.status = await runner.process.call('status', null)
+  const base = runner.status.version
+  const info = node.registry
+    .versions(runner.parcel)
+    .find((known) => known.version.toString('hex') === base)
+  if (info === undefined) return
+  const stall = new AbortController()
+  let timer = setTimeout(giveUp, STALL_MS)
+  function giveUp() {
+    const hint = 'The VM runs on. Connect to a device that has the rest, then suspend again.'
+    const message =
+      'Parts of the parcel are not stored here yet, and no device has sent more of them'
+    stall.abort(new HyperparcelError('DATA_UNREACHABLE', message, { hint }))
+  }
+  const signal =
+    opts.signal === undefined ? stall.signal : AbortSignal.any([stall.signal, opts.signal])
+  try {
+    const reach = { priority: 'proactive' as const, signal }
+    await node.versions.complete(info, reach, { withoutState: true }, (progress) => {
+      clearTimeout(timer)
+      timer = setTimeout(giveUp, STALL_MS)
+      opts.progress(progress)
+    })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function waitReplicas(
+  node: FleetNode,
+  parcel: Buffer,
+  version: Buffer,
+  wanted: number,
+  context: UseCaseContext
+): Promise<number> {
+  const info = node.registry.versions(parcel).find((known) => known.version.equals(version))!
+  for (;;) {
+    const found = await node.replicas.count(info)
+    if (found >= wanted) return found
+    context.progress({ phase: 'waiting for replicas', done: found, total: wanted, unit: 'items' })
+    await sleep(REPLICA_POLL_MS, undefined, { signal: context.signal })
+  }
+}
+
+function result(parcel: ParcelInfo, summary: CommitSummary, suspendMs: number) {
+  return {
+    parcel: parcel.name,
+    version: summary.number,
+    suspend_ms: suspendMs,
+    pause_ms: Math.round(summary.pauseMs),
+    bytes_new: summary.bytesNew,
+    bytes_stored: summary.bytesStored
+  }
+}
+
+function numberOf(node: FleetNode, parcel: ParcelInfo): number {
+  return node.registry.versions(parcel.id).at(-1)?.number ?? 0
+}
+
+function deviceNotFound(node: FleetNode, name: string): HyperparcelError {
+  const names = node.registry.devices().filter((device) => !device.removed)
+  return new HyperparcelError('DEVICE_NOT_FOUND', `There is no device called ${name}`, {
+    hint: `There are: ${names.map((device) => device.name).join(', ')}.`
+  })
+}
