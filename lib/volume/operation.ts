@@ -31,10 +31,10 @@ export class Operation {
   /** All parts are announced: how it ended, or when it will. Called once. */
   result(): void | Promise<void> {
     if (--this.#pending === 0) {
-      return this.#failed ? Promise.reject(this.#error as Error) : undefined
+      return this.#failed ? Promise.reject(this.#error) : undefined
     }
     return new Promise((resolve, reject) => {
-      this.#settle = () => (this.#failed ? reject(this.#error as Error) : resolve())
+      this.#settle = () => (this.#failed ? reject(this.#error) : resolve())
     })
   }
 }

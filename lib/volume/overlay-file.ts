@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
-import { open, statfs, unlink } from 'node:fs/promises'
+import { open, rename, statfs, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { HyperparcelError } from '../base/errors.ts'
 import { syncDirectory } from '../base/files.ts'
@@ -35,6 +35,8 @@ export interface OverlayFile {
   allocate(length: number): Promise<void>
   /** Bytes that the file system has left for us. */
   freeBytes(): Promise<number>
+  /** Gives a created file its name, durably: until then a crash leaves nothing of that name. */
+  publish(): Promise<void>
   close(): Promise<void>
   /** Removes the file's name. */
   remove(): Promise<void>
@@ -42,10 +44,10 @@ export interface OverlayFile {
 
 export type OpenOverlayFile = (file: string, create: boolean) => Promise<OverlayFile>
 
-/** A file on a disk; a created one must not exist, gets mode 0600 and a durable name. */
+/** A file on a disk; a created one gets mode 0600. */
 export const openDiskFile: OpenOverlayFile = async (file, create) => {
-  const handle = await open(file, create ? 'wx+' : 'r+', 0o600)
-  if (create) await syncDirectory(path.dirname(file))
+  const unpublished = `${file}.new`
+  const handle = await open(create ? unpublished : file, create ? 'w+' : 'r+', 0o600)
   const fd = handle.fd
   return {
     pread(buffer, at, length, position, done) {
@@ -86,6 +88,10 @@ export const openDiskFile: OpenOverlayFile = async (file, create) => {
       }
     },
     freeBytes: () => freeBytes(file),
+    publish: async () => {
+      await rename(unpublished, file)
+      await syncDirectory(path.dirname(file))
+    },
     close: () => handle.close(),
     remove: async () => {
       await unlink(file)

@@ -104,7 +104,7 @@ export class Overlay implements SlotSink {
     this.#syncs = new SharedSync(() => this.#syncNow())
   }
 
-  /** A new, empty overlay in a file that must not exist. Rejects with `DISK_FULL` when the reserve does not fit. */
+  /** A new, empty overlay in a file of its own, in the place of whatever has that name. Rejects with `DISK_FULL` when the reserve does not fit. */
   static async create(path: string, options: OverlayCreateOptions): Promise<Overlay> {
     const key = Buffer.allocUnsafeSlow(KEY_BYTES)
     const overlayId = Buffer.allocUnsafe(OVERLAY_ID_BYTES)
@@ -132,6 +132,7 @@ export class Overlay implements SlotSink {
     )
     try {
       await overlay.#header.write({})
+      await file.publish()
       if (options.reserveBytes !== undefined) await overlay.reserve(options.reserveBytes)
     } catch (err) {
       await file.remove().catch(safetyCatch)
@@ -261,7 +262,7 @@ export class Overlay implements SlotSink {
 
   /** Makes finished writes durable. Nothing to do: no promise. */
   sync(): void | Promise<void> {
-    if (this.#syncFailure !== undefined) return Promise.reject(this.#syncFailure as Error)
+    if (this.#syncFailure !== undefined) return Promise.reject(this.#syncFailure)
     if (!this.durable) return
     // Without something new, one that runs may still be on its way for what was written before.
     return this.#unsynced ? this.#syncs.run() : (this.#syncs.running ?? undefined)

@@ -9,7 +9,7 @@
  * - A slot of a failed batch is wiped before it is free again, so that recovery never finds a write that was
  *   reported as failed.
  */
-import { HyperparcelError } from '../base/errors.ts'
+import type { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_BYTES } from '../base/limits.ts'
 import { SLOT_BYTES, SLOT_DATA_AT, SLOT_KIND, slotPosition } from '../format/overlay.ts'
 import { Nonces } from './nonces.ts'

@@ -2,6 +2,7 @@
  * An overlay's file in memory that remembers what was synced, so that a test can cut the power at any moment:
  * of the writes since the last sync any may be missing or torn, sector by sector.
  */
+import type { Random } from './random.ts'
 import type { OpenOverlayFile, OverlayFile } from '../../lib/volume/overlay-file.ts'
 
 const SECTOR_BYTES = 512
@@ -11,19 +12,6 @@ type Change =
   | { type: 'truncate'; length: number }
   /** Stands where the sync began: it covers what is before, once it is done. */
   | { type: 'sync'; done: boolean }
-
-export type Random = () => number
-
-/** A small seeded generator (mulberry32): numbers in [0, 1). */
-export function random(seed: number): Random {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), state | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 export class FaultyFile implements OverlayFile {
   /** As the page cache sees it. */
@@ -52,11 +40,11 @@ export class FaultyFile implements OverlayFile {
     while (synced > 0 && !isSync(this.changes[synced - 1])) synced--
     let content: Buffer = Buffer.from(this.#base)
     for (let i = 0; i < synced; i++) content = apply(content, this.changes[i])
-    const lost = random()
+    const lost = random.next()
     for (let i = synced; i < upTo; i++) {
-      if (random() < lost) continue
+      if (random.next() < lost) continue
       const change = this.changes[i]
-      if (change.type === 'write' && random() < 0.3) content = tear(content, change, random)
+      if (change.type === 'write' && random.next() < 0.3) content = tear(content, change, random)
       else content = apply(content, change)
     }
     return content
@@ -118,6 +106,10 @@ export class FaultyFile implements OverlayFile {
     return Promise.resolve(Number.isFinite(left) ? Math.max(0, left) : 2 ** 40)
   }
 
+  publish(): Promise<void> {
+    return Promise.resolve()
+  }
+
   close(): Promise<void> {
     return Promise.resolve()
   }
@@ -150,7 +142,7 @@ function tear(content: Buffer, change: Change & { type: 'write' }, random: Rando
   const { position, data } = change
   for (let at = 0; at < data.byteLength;) {
     const stop = Math.min(data.byteLength, at + SECTOR_BYTES - ((position + at) % SECTOR_BYTES))
-    if (random() < 0.5) {
+    if (random.next() < 0.5) {
       torn = apply(torn, { type: 'write', position: position + at, data: data.subarray(at, stop) })
     }
     at = stop

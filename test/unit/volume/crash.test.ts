@@ -6,7 +6,8 @@ import test from 'brittle'
 import { CHUNK_BYTES } from '../../../lib/base/limits.ts'
 import { Overlay } from '../../../lib/volume/overlay.ts'
 import { Volume, type Frozen } from '../../../lib/volume/volume.ts'
-import { FaultyFile, random, type Random } from '../../helpers/faulty-file.ts'
+import { FaultyFile } from '../../helpers/faulty-file.ts'
+import { Random } from '../../helpers/random.ts'
 import { MemoryBase } from '../../helpers/memory-base.ts'
 import { SEAL, VolumeModel, chunkOf, numberOf } from './model.ts'
 
@@ -39,13 +40,13 @@ async function contentOf(volume: Volume): Promise<number[]> {
 
 function change(world: World): Promise<void> {
   const { rnd, volume, model } = world
-  const first = Math.floor(rnd() * CHUNKS)
-  const count = Math.min(CHUNKS - first, 1 + Math.floor(rnd() * 6))
-  const trim = rnd() < 0.25
+  const first = Math.floor(rnd.next() * CHUNKS)
+  const count = Math.min(CHUNKS - first, 1 + Math.floor(rnd.next() * 6))
+  const trim = rnd.next() < 0.25
   // A zero is marked with a number of its own too, so that the model can tell when it was written.
   const numbers = Array.from({ length: count }, () => (trim ? 0 : ++world.number))
   numbers.forEach((number, i) => model.begin(first + i, number))
-  const fua = rnd() < 0.1
+  const fua = rnd.next() < 0.1
   const offset = first * CHUNK_BYTES
   const done = trim
     ? volume.trim(offset, count * CHUNK_BYTES, fua)
@@ -69,10 +70,10 @@ async function commit(world: World, frozen: Frozen, before: number[]): Promise<v
       numbers[first + i] = number
     }
   }
-  if (rnd() < 0.3) return frozen.abandon()
+  if (rnd.next() < 0.3) return frozen.abandon()
   const id = `v${versions.size + 1}`
-  if (rnd() < 0.7) await frozen.markCommit(id)
-  if (rnd() < 0.2) return frozen.abandon()
+  if (rnd.next() < 0.7) await frozen.markCommit(id)
+  if (rnd.next() < 0.2) return frozen.abandon()
   versions.set(id, numbers)
   await frozen.release(baseOf(numbers), id)
   if (volume.overlay!.baseId !== id) throw new Error('the base has another name')
@@ -102,7 +103,7 @@ async function recover(
 }
 
 async function run(seed: number, steps: number): Promise<string | null> {
-  const rnd = random(seed)
+  const rnd = new Random(seed)
   const versions: Versions = new Map()
   const start = Array.from({ length: CHUNKS }, (_, i) => (i % 3 === 0 ? 0 : i + 1))
   versions.set('v1', start)
@@ -123,11 +124,11 @@ async function run(seed: number, steps: number): Promise<string | null> {
   for (let step = 0; step < steps; step++) {
     // Overlapping changes of one chunk have no order, so only one change is under way beside the rest.
     await change(world)
-    const pick = rnd()
+    const pick = rnd.next()
     if (pick < 0.15) {
       const flushed = world.model.flush()
       // A second flush must not end before the first, although nothing is left for it to do.
-      const first = rnd() < 0.5 ? world.volume.flush() : undefined
+      const first = rnd.next() < 0.5 ? world.volume.flush() : undefined
       await world.volume.flush()
       flushed()
       const cut = await recover(world.file.afterPowerCut(rnd), versions, world.model.possible)
@@ -143,7 +144,7 @@ async function run(seed: number, steps: number): Promise<string | null> {
         frozen = null
         committing = null
       })
-      if (rnd() < 0.5) await committing
+      if (rnd.next() < 0.5) await committing
     }
     if (step % 5 === 0 && committing === null) {
       const content = await contentOf(world.volume)
@@ -152,19 +153,19 @@ async function run(seed: number, steps: number): Promise<string | null> {
         return `step ${step}: chunk ${at} reads ${content[at]}, not ${world.model.now[at]}`
     }
     // The power may fail while something is on its way to the disk.
-    const racing = rnd() < 0.5 ? change(world) : null
-    if (racing !== null && rnd() < 0.5) await new Promise((resolve) => setImmediate(resolve))
+    const racing = rnd.next() < 0.5 ? change(world) : null
+    if (racing !== null && rnd.next() < 0.5) await new Promise((resolve) => setImmediate(resolve))
     for (let cut = 0; cut < 3; cut++) {
       const left = await recover(world.file.afterPowerCut(rnd), versions, world.model.possible)
       if (left.wrong !== null) return `step ${step}: ${left.wrong}`
     }
     await racing
 
-    if (rnd() < 0.03) {
+    if (rnd.next() < 0.03) {
       if (committing !== null) await committing
       // Go on with what is left.
       // After a power cut, or after the end of the process: then the page cache is still there.
-      const file = rnd() < 0.5 ? new FaultyFile(world.file.afterPowerCut(rnd)) : world.file
+      const file = rnd.next() < 0.5 ? new FaultyFile(world.file.afterPowerCut(rnd)) : world.file
       const left = await recover(file, versions, world.model.possible)
       if (left.wrong !== null) return `step ${step}, going on: ${left.wrong}`
       world.file = left.file

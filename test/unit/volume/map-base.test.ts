@@ -14,7 +14,7 @@ import { MapBase } from '../../../lib/volume/map-base.ts'
 import { Overlay } from '../../../lib/volume/overlay.ts'
 import { SegmentCache } from '../../../lib/volume/segment-cache.ts'
 import { Volume, type Frozen } from '../../../lib/volume/volume.ts'
-import { random } from '../../helpers/faulty-file.ts'
+import { Random } from '../../helpers/random.ts'
 import { MemorySink } from '../../helpers/memory-sink.ts'
 import { SEAL } from './model.ts'
 
@@ -165,10 +165,10 @@ test('map base: the cache keeps to its limit', async (t) => {
   const { store, version, content } = await filled(await t.tmp())
   store.cache = new SegmentCache(10 * 64 * 1024)
   const base = store.base(version)
-  const rnd = random(5)
+  const rnd = new Random(5)
   for (let i = 0; i < 300; i++) {
-    const first = Math.floor(rnd() * 1400)
-    const count = 1 + Math.floor(rnd() * 100)
+    const first = Math.floor(rnd.next() * 1400)
+    const count = 1 + Math.floor(rnd.next() * 100)
     const expected = content.subarray(first * CHUNK_BYTES, (first + count) * CHUNK_BYTES)
     if (!(await readAll(base, first, count)).equals(expected)) return t.fail(`round ${i}`)
     if (store.cache.bytes > 10 * 64 * 1024) return t.fail(`${store.cache.bytes} bytes cached`)
@@ -208,16 +208,16 @@ test('map base: a block that does not verify is an error, never data', async (t)
 test('map base: versions follow each other under a volume that is written to', async (t) => {
   const directory = await t.tmp()
   const store = new Store()
-  const rnd = random(21)
+  const rnd = new Random(21)
   const volume = await blank(directory)
   const expected = Buffer.alloc(SIZE)
   const chunks = Math.floor(SIZE / CHUNK_BYTES)
   for (let round = 0; round < 6; round++) {
     for (let i = 0; i < 60; i++) {
-      const first = Math.floor(rnd() * chunks)
-      const count = Math.min(chunks - first, 1 + Math.floor(rnd() * 40))
+      const first = Math.floor(rnd.next() * chunks)
+      const count = Math.min(chunks - first, 1 + Math.floor(rnd.next() * 40))
       const offset = first * CHUNK_BYTES
-      if (rnd() < 0.3) {
+      if (rnd.next() < 0.3) {
         await volume.trim(offset, count * CHUNK_BYTES, false)
         expected.fill(0, offset, offset + count * CHUNK_BYTES)
       } else {

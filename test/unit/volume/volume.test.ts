@@ -9,7 +9,8 @@ import { ZeroBase } from '../../../lib/volume/base.ts'
 import { Overlay } from '../../../lib/volume/overlay.ts'
 import type { OverlayCreateOptions } from '../../../lib/volume/overlay-options.ts'
 import { Volume } from '../../../lib/volume/volume.ts'
-import { FaultyFile, random } from '../../helpers/faulty-file.ts'
+import { FaultyFile } from '../../helpers/faulty-file.ts'
+import { Random } from '../../helpers/random.ts'
 import { MemoryBase } from '../../helpers/memory-base.ts'
 import { SEAL, chunkOf, numberOf } from './model.ts'
 
@@ -44,28 +45,28 @@ async function readChunk(volume: Volume, chunk: number): Promise<Buffer> {
 }
 
 test('volume: any alignment reads back like a plain buffer', async (t) => {
-  const rnd = random(7)
+  const rnd = new Random(7)
   const size = 40 * CHUNK_BYTES + 512 * 3
   const content = Buffer.alloc(size)
-  for (let i = 0; i < size / 3; i++) content[i] = rnd() * 256
+  for (let i = 0; i < size / 3; i++) content[i] = rnd.next() * 256
   const expected = Buffer.from(content)
   const overlay = await Overlay.create(path.join(await t.tmp(), 'o'), options(size))
   const base = new MemoryBase(content)
   const volume = new Volume(base, overlay)
   t.teardown(() => volume.close())
   for (let round = 0; round < 600; round++) {
-    base.delay = Math.floor(rnd() * 3)
-    const offset = Math.floor((rnd() * size) / 512) * 512 + (rnd() < 0.2 ? 1 : 0)
-    const length = Math.min(size - offset, Math.floor(rnd() * 5 * CHUNK_BYTES))
-    const kind = rnd()
+    base.delay = Math.floor(rnd.next() * 3)
+    const offset = Math.floor((rnd.next() * size) / 512) * 512 + (rnd.next() < 0.2 ? 1 : 0)
+    const length = Math.min(size - offset, Math.floor(rnd.next() * 5 * CHUNK_BYTES))
+    const kind = rnd.next()
     if (kind < 0.4) {
-      const data = Buffer.alloc(length, rnd() < 0.2 ? 0 : Math.floor(rnd() * 256))
+      const data = Buffer.alloc(length, rnd.next() < 0.2 ? 0 : Math.floor(rnd.next() * 256))
       data.copy(expected, offset)
-      await volume.pwrite(data, offset, rnd() < 0.1)
+      await volume.pwrite(data, offset, rnd.next() < 0.1)
     } else if (kind < 0.6) {
       expected.fill(0, offset, offset + length)
-      if (rnd() < 0.5) await volume.trim(offset, length, false)
-      else await volume.writeZeroes(offset, length, true, rnd() < 0.1)
+      if (rnd.next() < 0.5) await volume.trim(offset, length, false)
+      else await volume.writeZeroes(offset, length, true, rnd.next() < 0.1)
     } else {
       const target = Buffer.alloc(length, 0xee)
       await volume.pread(target, offset)
@@ -101,7 +102,9 @@ test('volume: concurrent changes inside one chunk lose nothing', async (t) => {
     const part = volume.pwrite(Buffer.alloc(512, 1), 0, false)
     const whole = volume.pwrite(Buffer.alloc(CHUNK_BYTES, 2), 0, false)
     const zero = round % 2 === 0 ? volume.trim(CHUNK_BYTES, CHUNK_BYTES, false) : undefined
-    await Promise.all([part, whole, zero])
+    await part
+    await whole
+    await zero
     const read = await readChunk(volume, 0)
     if (read[600] !== 2) return t.fail('a whole write was lost')
     await volume.trim(0, CHUNK_BYTES, false)
@@ -287,7 +290,7 @@ test('overlay: the key and the content are not in the file', async (t) => {
 })
 
 test('overlay: a flipped byte is never read as data', async (t) => {
-  const rnd = random(11)
+  const rnd = new Random(11)
   const file = new FaultyFile()
   const size = 16 * CHUNK_BYTES
   const overlay = await Overlay.create('x', options(size, { openFile: file.open }))
@@ -297,8 +300,8 @@ test('overlay: a flipped byte is never read as data', async (t) => {
   }
   let corrupt = 0
   for (let round = 0; round < 200; round++) {
-    const at = OVERLAY_SLOTS_AT + Math.floor(rnd() * 16 * SLOT_BYTES)
-    const bit = 1 << Math.floor(rnd() * 8)
+    const at = OVERLAY_SLOTS_AT + Math.floor(rnd.next() * 16 * SLOT_BYTES)
+    const bit = 1 << Math.floor(rnd.next() * 8)
     file.content[at] ^= bit
     for (let chunk = 0; chunk < 16; chunk++) {
       const target = Buffer.alloc(CHUNK_BYTES)
