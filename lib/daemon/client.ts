@@ -26,9 +26,15 @@ export class DaemonClient {
   /** Resolves when the daemon is gone, or after `close`. */
   readonly closed: Promise<void>
   readonly #channel: Channel
+  readonly #explain: () => Promise<HyperparcelError | null>
 
-  constructor(channel: Channel) {
+  /** `explain` finds the error that the daemon ended with, where it can be known. */
+  constructor(
+    channel: Channel,
+    explain: () => Promise<HyperparcelError | null> = () => Promise.resolve(null)
+  ) {
     this.#channel = channel
+    this.#explain = explain
     this.closed = new Promise((resolve) => channel.once('close', () => resolve()))
   }
 
@@ -43,7 +49,7 @@ export class DaemonClient {
       return await this.#channel.call<Result<M>>(method, params, { signal: opts.signal, onevent })
     } catch (err) {
       if ((err as { code?: string }).code !== 'CHANNEL_CLOSED') throw err
-      throw daemonGone(err)
+      throw (await this.#explain()) ?? daemonGone(err)
     }
   }
 
@@ -60,9 +66,12 @@ export function daemonGone(cause?: unknown): HyperparcelError {
 }
 
 /** A client of the daemon that runs on this home, or null where none does. */
-export async function connectDaemon(paths: HomePaths): Promise<DaemonClient | null> {
+export async function connectDaemon(
+  paths: HomePaths,
+  explain?: () => Promise<HyperparcelError | null>
+): Promise<DaemonClient | null> {
   try {
-    return new DaemonClient(new Channel(await connectUnix(paths.daemonSocket)))
+    return new DaemonClient(new Channel(await connectUnix(paths.daemonSocket)), explain)
   } catch (err) {
     const code = (err as NodeJS.ErrnoException).code
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return null
@@ -94,7 +103,11 @@ export async function connectOrStartDaemon(
   const deadline = systemClock.monotonic() + START_TIMEOUT_MS
   for (;;) {
     const ended = exited()
-    const client = await connectDaemon(paths)
+    // It listens before it is ready, and drops us when it fails then.
+    const client = await connectDaemon(paths, async () => {
+      for (let i = 0; exited() === null && i < 100; i++) await systemClock.sleep(POLL_MS)
+      return exited() === null ? null : loggedError(paths, logFrom)
+    })
     if (client !== null) return client
     if (ended !== null) {
       const err = await startError(paths, logFrom, ended)
@@ -145,24 +158,32 @@ async function spawnDaemon(paths: HomePaths, program: string[]): Promise<Spawned
   }
 }
 
-/** The last error that the daemon printed, from its log. */
 async function startError(
   paths: HomePaths,
   logFrom: number,
   ended: string
 ): Promise<HyperparcelError> {
-  const log = (await readFile(paths.daemonLog)).subarray(logFrom).toString()
-  const lines = log.trimEnd().split('\n')
-  for (const line of lines.toReversed()) {
-    const shape = errorIn(line)
-    if (shape !== null) return HyperparcelError.fromJSON(shape)
-  }
-  const last = lines.at(-1) ?? ''
+  const coded = await loggedError(paths, logFrom)
+  if (coded !== null) return coded
+  const last = (await logLines(paths, logFrom)).at(-1) ?? ''
   return new HyperparcelError(
     'DAEMON_START_FAILED',
     `The daemon did not start: ${last === '' ? ended : last}`,
     { hint: `See ${paths.daemonLog}.` }
   )
+}
+
+/** The last error that the daemon printed, from its log. */
+async function loggedError(paths: HomePaths, logFrom: number): Promise<HyperparcelError | null> {
+  for (const line of (await logLines(paths, logFrom)).toReversed()) {
+    const shape = errorIn(line)
+    if (shape !== null) return HyperparcelError.fromJSON(shape)
+  }
+  return null
+}
+
+async function logLines(paths: HomePaths, from: number): Promise<string[]> {
+  return (await readFile(paths.daemonLog)).subarray(from).toString().trimEnd().split('\n')
 }
 
 function errorIn(line: string): ErrorShape | null {

@@ -1,4 +1,5 @@
 /** One commit from start to end: the same for an import, a snapshot of a running VM and writable exports. */
+import { HyperparcelError } from '../base/errors.ts'
 import type { ProgressReporter } from '../base/progress.ts'
 import { CHUNK_BYTES } from '../base/limits.ts'
 import { Commit, type CommitResult, type VolumeCommit } from '../parcel/commit.ts'
@@ -120,6 +121,6 @@ function baseMap(context: Context, input: VolumeInput): VolumeMap {
   const known = context.version?.record.volumes.some((volume) => volume.name === input.name)
   if (known === true && input.fresh !== true) return context.version!.map(input.name)
   return new VolumeMap(Math.ceil(input.sizeBytes / CHUNK_BYTES), null, () => {
-    throw new Error('an empty map has no blocks')
+    throw new HyperparcelError('INTERNAL', 'An empty map has no blocks')
   })
 }

@@ -77,7 +77,9 @@ async function readHead(file: string): Promise<{ magic: number; size: number }> 
     const handle = await open(file, 'r')
     try {
       const stat = await handle.stat()
-      if (stat.isDirectory()) throw new Error('it is a directory')
+      if (stat.isDirectory()) {
+        throw new HyperparcelError('IMAGE_UNREADABLE', 'it is a directory')
+      }
       const head = Buffer.alloc(4)
       await handle.read(head, 0, 4, 0)
       return { magic: head.readUInt32BE(0), size: stat.size }

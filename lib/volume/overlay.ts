@@ -371,7 +371,7 @@ export class Overlay implements SlotSink {
     const { ready, reserved } = this.#space
     if (!grow || (reserved > 0 && ready < count)) await this.#reclaim(count)
     if (!grow && this.#space.ready < count) {
-      throw this.#explain(Object.assign(new Error('no space left'), { code: 'ENOSPC' }))
+      throw this.#explain(new HyperparcelError('DISK_FULL', 'No slot is left'))
     }
     return this.#space.take(count, grow)
   }

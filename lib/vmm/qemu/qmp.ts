@@ -111,7 +111,9 @@ export class Qmp {
     if (start === data.length) return
     this.#parts.push(data.subarray(start))
     this.#partBytes += data.length - start
-    if (this.#partBytes > LINE_BYTES_MAX) this.#socket.destroy(new Error('QMP line too long'))
+    if (this.#partBytes > LINE_BYTES_MAX) {
+      this.#socket.destroy(new HyperparcelError('VMM_FAILED', 'A line of QMP is too long'))
+    }
   }
 
   #online(line: string): void {

@@ -62,6 +62,17 @@ test('a daemon that ends at once: its own error, not one of an earlier start', a
   t.ok(missing.message.includes('ENOENT'), missing.message)
 })
 
+test('a daemon that listens and then fails: its own error too', async (t) => {
+  const paths = await temporaryHome(t)
+  const shape = `{"error":{"code":"FORMAT_TOO_NEW","message":"Too new"}}`
+  const program = await daemonScript(
+    paths,
+    `setTimeout(() => { console.log('${shape}'); process.exit(6) }, 300)`
+  )
+  const client = await connectOrStartDaemon(paths, { program })
+  await t.exception(client.call('ls', {}), /Too new/)
+})
+
 interface Failure {
   code: string
   message: string
@@ -102,6 +113,7 @@ try {
   process.exit(1)
 }
 await listenUnix('${paths.daemonSocket}', (socket) => new Channel(socket, {
+  ls: () => new Promise(() => {}),
   'daemon.status': () => ({ pid: process.pid }),
   'daemon.stop': () => {
     setTimeout(() => process.exit(0), 20)
