@@ -61,7 +61,7 @@ async function startOurs(dir: string, sizeBytes: number, servers: ChildProcess[]
     stdio: ['pipe', 'pipe', 'inherit']
   })
   servers.push(child)
-  await once(child.stdout!, 'data')
+  await once(child.stdout, 'data')
   return nbdUri(socket)
 }
 

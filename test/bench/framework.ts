@@ -67,7 +67,7 @@ export function makeRow(figures: {
 export function median(values: number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
 /** Four significant digits at most: more would be noise. */
@@ -86,5 +86,5 @@ export function renderRows(rows: BenchRow[]): string {
     (max, row) => row.map((cell, i) => Math.max(max[i] ?? 0, cell.length)),
     []
   )
-  return cells.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join('   ')).join('\n')
+  return cells.map((row) => row.map((cell, i) => cell.padEnd(widths[i])).join('   ')).join('\n')
 }

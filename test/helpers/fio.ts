@@ -39,7 +39,7 @@ export async function fio(job: FioJob): Promise<FioFigures> {
   const report = JSON.parse(stdout.slice(stdout.indexOf('{'))) as {
     jobs: { error: number; read: Side; write: Side }[]
   }
-  const { error, read, write } = report.jobs[0]!
+  const { error, read, write } = report.jobs[0]
   if (error !== 0) throw new Error(`fio ended with error ${error}`)
   return { iops: read.iops + write.iops, bytesPerSecond: read.bw_bytes + write.bw_bytes }
 }

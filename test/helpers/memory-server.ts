@@ -4,7 +4,7 @@ import { NbdServer } from '../../lib/block/nbd/server.ts'
 
 const [socketPath, bytes] = process.argv.slice(2)
 const server = new NbdServer({
-  socketPath: socketPath!,
+  socketPath: socketPath,
   exports: { disk0: new MemoryDevice(Number(bytes)) }
 })
 await server.ready()

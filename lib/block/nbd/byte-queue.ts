@@ -15,7 +15,7 @@ export class ByteQueue {
 
   /** The next `bytes` when they lie in one chunk, without a copy; else null. Call only when so many are here. */
   takeContiguous(bytes: number): Buffer | null {
-    const first = this.#chunks[0]!
+    const first = this.#chunks[0]
     if (first.byteLength - this.#start < bytes) return null
     const slice = first.subarray(this.#start, this.#start + bytes)
     this.#consume(bytes)
@@ -36,7 +36,7 @@ export class ByteQueue {
   copyTo(target: Buffer, offset: number, bytes: number): number {
     let done = 0
     while (done < bytes && this.byteLength > 0) {
-      const first = this.#chunks[0]!
+      const first = this.#chunks[0]
       const taken = Math.min(first.byteLength - this.#start, bytes - done)
       first.copy(target, offset + done, this.#start, this.#start + taken)
       this.#consume(taken)
@@ -49,7 +49,7 @@ export class ByteQueue {
   skip(bytes: number): number {
     let done = 0
     while (done < bytes && this.byteLength > 0) {
-      const taken = Math.min(this.#chunks[0]!.byteLength - this.#start, bytes - done)
+      const taken = Math.min(this.#chunks[0].byteLength - this.#start, bytes - done)
       this.#consume(taken)
       done += taken
     }
@@ -65,7 +65,7 @@ export class ByteQueue {
   #consume(bytes: number): void {
     this.byteLength -= bytes
     this.#start += bytes
-    if (this.#start === this.#chunks[0]!.byteLength) {
+    if (this.#start === this.#chunks[0].byteLength) {
       this.#chunks.shift()
       this.#start = 0
     }

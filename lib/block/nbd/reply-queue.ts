@@ -106,7 +106,7 @@ export class ReplyQueue {
   }
 
   #shift(): Segment {
-    const segment = this.#sending[this.#sendingHead++]!
+    const segment = this.#sending[this.#sendingHead++]
     if (this.#sendingHead === this.#sending.length) {
       this.#sending.length = 0
       this.#sendingHead = 0

@@ -13,7 +13,7 @@
  */
 import { NBD_REQUEST_BYTES_MAX } from '../../base/limits.ts'
 import type { BlockDevice, BlockExtent } from '../device.ts'
-import { ByteQueue } from './byte-queue.ts'
+import type { ByteQueue } from './byte-queue.ts'
 import { nbdErrorOf } from './errors.ts'
 import { CMD, CMD_FLAG, NBD_ERROR, REQUEST_BYTES, REQUEST_MAGIC } from './protocol.ts'
 import type { Replies } from './replies.ts'
@@ -274,7 +274,7 @@ export class Transmission {
     } catch {
       return false
     }
-    if (Array.isArray(extents)) return extents[0]?.hole === true && extents[0].length >= length
+    if (Array.isArray(extents)) return extents[0]?.hole && extents[0].length >= length
     // It has to think about it: reading is as good, from now on without asking.
     this.#holeCheck = false
     extents.catch(() => {})
