@@ -30,7 +30,8 @@ export function freeName(wanted: string, taken: (name: string) => boolean): stri
   for (let n = 2; ; n++) {
     const suffix = `-${n}`
     let stem = wanted
-    while (Buffer.byteLength(stem + suffix) > NAME_BYTES_MAX) stem = [...stem].slice(0, -1).join('')
+    while (Buffer.byteLength(stem + suffix) > NAME_BYTES_MAX)
+      stem = Array.from(stem).slice(0, -1).join('')
     if (!taken(stem + suffix)) return stem + suffix
   }
 }
