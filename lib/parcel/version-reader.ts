@@ -15,7 +15,12 @@ const STATE_BYTES_MAX = 2 * 1024 * 1024
 const STATE_BATCH = 8
 
 /** Opens the sealed version record and checks that it is the version of that id. */
-export function openVersion(block: Buffer, log: Buffer, metaKey: Buffer, id: Buffer): VersionRecord {
+export function openVersion(
+  block: Buffer,
+  log: Buffer,
+  metaKey: Buffer,
+  id: Buffer
+): VersionRecord {
   const encoded = openBlock(KIND.VERSION, block, log, metaKey, VERSION_BYTES_MAX)
   if (!versionId(encoded).equals(id)) {
     throw new HyperparcelError('DATA_CORRUPT', 'A version record is not the one it was named as')

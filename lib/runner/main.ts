@@ -47,5 +47,5 @@ function endIfIdle(): void {
 
 function end(): void {
   server.close()
-  rm(socketPath, { force: true }).finally(() => process.exit(0))
+  void rm(socketPath, { force: true }).finally(() => process.exit(0))
 }

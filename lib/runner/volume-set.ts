@@ -167,7 +167,7 @@ export class FrozenSet {
       try {
         frozen.abandon()
       } catch (err) {
-        safetyCatch(err as Error)
+        safetyCatch(err)
       }
     }
   }

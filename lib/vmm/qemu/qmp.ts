@@ -87,7 +87,7 @@ export class Qmp {
         )
       }
       const timer = timeoutMs === 0 ? null : setTimeout(expire, timeoutMs)
-      this.#pending.set(id, { command, resolve: resolve as Pending['resolve'], reject, timer })
+      this.#pending.set(id, { command, resolve: resolve, reject, timer })
       this.#socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`)
     })
   }
