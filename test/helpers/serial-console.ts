@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import { HyperparcelError } from '../../lib/base/errors.ts'
 
 const RECONNECT_MS = 20
+const CONNECT_POLL_MS = 2
 const GREET_AGAIN_MS = 1000
 const TEXT_CHARS_MAX = 4 * 1024 * 1024
 
@@ -76,6 +77,7 @@ export class SerialConsole {
     const id = randomBytes(6).toString('hex')
     const from = this.#text.length
     for (;;) {
+      await this.#connected(end)
       this.#write(`\x15echo "<"g${id}">"\n`)
       const until = Math.min(end, performance.now() + GREET_AGAIN_MS)
       try {
@@ -84,6 +86,12 @@ export class SerialConsole {
       } catch (err) {
         if (this.#closed || performance.now() >= end) throw err
       }
+    }
+  }
+
+  async #connected(end: number): Promise<void> {
+    while (this.#socket === null && performance.now() < end && !this.#closed) {
+      await new Promise((resolve) => setTimeout(resolve, CONNECT_POLL_MS))
     }
   }
 

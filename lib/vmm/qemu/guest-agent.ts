@@ -37,21 +37,17 @@ export class GuestAgent {
     const end = performance.now() + timeoutMs
     const id = randomInt(1, 2 ** 31)
     this.#received = Buffer.alloc(0)
-    this.#send(`{"execute":"guest-sync-delimited","arguments":{"id":${id}}}`)
+    this.#socket.write(Buffer.from([0xff])) // the agent's parser forgets what came before
+    this.#socket.write(`{"execute":"guest-sync-delimited","arguments":{"id":${id}}}\n`)
     for (;;) {
       const line = await this.#line(end)
       const mark = line.lastIndexOf(0xff)
       if (mark !== -1 && parse(line.subarray(mark + 1)).return === id) break
     }
-    this.#send(request)
+    this.#socket.write(`${request}\n`)
     const answer = parse(await this.#line(end))
     if (answer.error !== undefined) throw failed(`it refused: ${String(answer.error.desc)}`)
     return answer.return
-  }
-
-  /** 0xFF makes the agent's parser forget what came before. */
-  #send(request: string): void {
-    this.#socket.write(Buffer.concat([Buffer.from([0xff]), Buffer.from(`${request}\n`)]))
   }
 
   async #line(end: number): Promise<Buffer> {
