@@ -28,6 +28,7 @@ export class GuardedProcess {
     const wrapped = ['--core=1:1', 'setpriv', '--pdeathsig', 'KILL', '--', 'sh', '-c', SCRIPT, 'sh']
     this.#child = spawn('prlimit', [...wrapped, command, ...args], {
       stdio: ['ignore', 'ignore', 'pipe', ...Array<'pipe'>(channels).fill('pipe')],
+      detached: true, // a terminal's Ctrl-C is not for it
       env: { PATH: process.env['PATH'] ?? '/usr/bin:/bin', LC_ALL: 'C.UTF-8' }
     })
     this.#child.stderr!.on('data', (data: Buffer) => this.#ring.push(data))

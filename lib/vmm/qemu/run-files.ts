@@ -5,7 +5,7 @@
  *   kernel, initrd   for direct kernel boot: exports through FUSE; after a restore `kernel.stub`
  *   serial.sock …    where the guest's console and screen listen; a link leads there when the spec wants them elsewhere
  */
-import { lstat, realpath, rm, symlink, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { HyperparcelError } from '../../base/errors.ts'
 import type { LaunchSpec } from '../driver.ts'
@@ -37,6 +37,7 @@ export class RunFiles {
 
   /** Mounts guest RAM, and the kernel where `boot` is true. */
   static async open(spec: LaunchSpec, boot: boolean, readAheadKb: number): Promise<RunFiles> {
+    await mkdir(spec.runDirectory, { recursive: true, mode: 0o700 })
     const directory = await realpath(spec.runDirectory)
     const files = new RunFiles(spec, directory, readAheadKb)
     try {
