@@ -51,7 +51,7 @@ for p in /sys/class/virtio-ports/*; do
   [ "$(cat $p/name)" = org.qemu.guest_agent.0 ] || continue
   (while :; do qemu-ga -t /run -m virtio-serial -p /dev/\${p##*/} >/dev/null 2>&1; sleep 1; done) &
 done
-acpid -f -c /etc/acpi >/dev/null 2>&1 &
+acpid -c /etc/acpi -l /dev/null -p /run/acpid.pid
 `
 
 const INITTAB = `::sysinit:/etc/rc

@@ -62,6 +62,7 @@ export class DeviceState {
       const early = outcome.then(() => null)
       const socket = await within(Promise.race([connected, early]), 'QEMU did not send its state')
       if (socket === null) throw new HyperparcelError('VMM_FAILED', 'QEMU sent no state')
+      socket.on('error', () => {}) // the outcome tells
       return Readable.from(whole(socket, outcome), { objectMode: false })
     } finally {
       server.close()
@@ -76,6 +77,7 @@ export class DeviceState {
     try {
       await this.#qmp.execute('migrate-incoming', { uri: `unix:${file}` })
       const socket = connect(file)
+      socket.on('error', () => {}) // QEMU may hang up before it has read all
       const sent = pipeline(state, socket)
       sent.catch(safetyCatch)
       // QEMU knows the end of its stream; when ours breaks off it will never come

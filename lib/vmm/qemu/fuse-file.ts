@@ -77,7 +77,9 @@ export class FuseFile extends ReadyResource {
     await rm(pidFile, { force: true })
     await writeFile(file, '', { mode: 0o600 })
     const flags = readOnly ? ['-r'] : []
-    const args = [...flags, '-P', pidFile, '-o', 'kernel_cache', file, '--unix', socket]
+    // auto_unmount: a helper of FUSE's takes the mount away when we are killed
+    const options = ['-o', 'kernel_cache', '-o', 'auto_unmount']
+    const args = [...flags, '-P', pidFile, ...options, file, '--unix', socket]
     this.#process = new GuardedProcess('nbdfuse', args)
     try {
       await this.#mounted(pidFile)
