@@ -33,7 +33,8 @@ function choose(data: Buffer, encoded: Buffer): Compressed {
 
 /**
  * The inverse; `rawBytes` is what must come out. How large a frame can grow is bounded before it is decoded:
- * the encoder writes no content size, but a block of a frame never yields more than 128 KiB.
+ * the encoder writes no content size, but a block of a frame never yields more than 128 KiB, and an encoder that
+ * splits finely makes some 200 blocks of 128 KiB.
  */
 export function decompress(compression: number, data: Buffer, rawBytes: number): Buffer {
   if (compression === COMPRESSION.RAW) {
@@ -41,13 +42,14 @@ export function decompress(compression: number, data: Buffer, rawBytes: number):
     return data
   }
   if (compression !== COMPRESSION.ZSTD) throw corrupt()
-  if (frameBlocks(data) > Math.ceil(rawBytes / ZSTD_BLOCK_BYTES) + 1) throw corrupt()
+  if (frameBlocks(data) > BLOCKS_MIN + rawBytes / SPLIT_BYTES) throw corrupt()
   const raw = decoder.decodeSync(data)
   if (raw.byteLength !== rawBytes) throw corrupt()
   return raw
 }
 
-const ZSTD_BLOCK_BYTES = 128 * 1024
+const BLOCKS_MIN = 8
+const SPLIT_BYTES = 512
 
 /** The number of blocks in a zstd frame (RFC 8878, 3.1.1), read from its block headers. */
 function frameBlocks(frame: Buffer): number {

@@ -1,14 +1,15 @@
 /** A DHT of one's own, for networks without Internet. */
-import { HyperparcelError } from '../base/errors.ts'
+import { PrivateDht } from '../net/dht.ts'
 
-export interface PrivateDht {
+export interface RunningDht {
   /** `host:port`, for `--bootstrap`. */
   bootstrap: string
   close(): Promise<void>
 }
 
-export function openPrivateDht(_opts: { host: string; port: number }): Promise<PrivateDht> {
-  return Promise.reject(
-    new HyperparcelError('NOT_IMPLEMENTED', 'The private DHT is not part of this build yet')
-  )
+/** Rejects with `PORT_IN_USE`. */
+export async function openPrivateDht(opts: { host: string; port: number }): Promise<RunningDht> {
+  const dht = new PrivateDht(opts)
+  await dht.ready()
+  return { bootstrap: dht.bootstrap.join(','), close: () => dht.close() }
 }

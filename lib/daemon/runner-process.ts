@@ -55,8 +55,8 @@ export async function startRunner(
   const log = await open(logFile, 'a', 0o600)
   let ended: string | null = null
   try {
-    // No core dumps: they would hold plaintext.
-    const child = spawn('prlimit', ['--core=0', '--', process.execPath, PROGRAM, socket], {
+    // No core dumps, they would hold plaintext; with 1 the kernel refuses piped ones too, see core(5).
+    const child = spawn('prlimit', ['--core=1:1', '--', process.execPath, PROGRAM, socket], {
       cwd: '/',
       detached: true,
       stdio: ['ignore', log.fd, log.fd],

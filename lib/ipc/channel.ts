@@ -7,7 +7,7 @@
  *
  * Backpressure: a call waits for `drain` before it writes, so a slow reader holds its writers back.
  */
-import { EventEmitter, once } from 'node:events'
+import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { HyperparcelError, type ErrorShape } from '../base/errors.ts'
 import { FRAME, FrameParser, writeFrame, type Frame } from './frame.ts'
@@ -60,9 +60,11 @@ export class Channel extends EventEmitter {
   readonly #running = new Map<number, AbortController>()
   #nextId = 1
   #closed = false
+  #draining: Promise<unknown> | null = null
 
   constructor(socket: Socket, handlers: Handlers = {}) {
     super()
+    this.setMaxListeners(0)
     this.socket = socket
     this.#handlers = handlers
     const parser = new FrameParser((frame) => this.#onframe(frame))
@@ -122,8 +124,17 @@ export class Channel extends EventEmitter {
     this.socket.end()
   }
 
-  async #drained(): Promise<void> {
-    await Promise.race([once(this.socket, 'drain'), once(this, 'close')])
+  /** Shared by all who wait. Ends with the socket too. */
+  #drained(): Promise<unknown> {
+    this.#draining ??= new Promise<void>((resolve) => {
+      const done = () => {
+        this.socket.off('drain', done).off('close', done)
+        this.#draining = null
+        resolve()
+      }
+      this.socket.on('drain', done).on('close', done)
+    })
+    return this.#draining
   }
 
   #onframe(frame: Frame): void {

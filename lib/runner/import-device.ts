@@ -29,7 +29,8 @@ export class ImportDevice implements BlockDevice {
   constructor(commit: Commit, volume: VolumeCommit) {
     this.#commit = commit
     this.#volume = volume
-    this.size = volume.sizeBytes
+    // The copier writes whole sectors, also where the image ends within one.
+    this.size = Math.ceil(volume.sizeBytes / CHUNK_BYTES) * CHUNK_BYTES
   }
 
   pread(target: Buffer): void {

@@ -6,7 +6,7 @@
  * - An error from writing back guest RAM forbids any further version of this run.
  * - All volumes freeze at one moment while the CPUs are stopped.
  */
-import { rm } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { HyperparcelError } from '../base/errors.ts'
@@ -73,11 +73,13 @@ export class VmSession {
       const { runDirectory } = this.#context.params
       const serial = path.join(runDirectory, 'serial.sock')
       const vnc = path.join(runDirectory, 'vnc.sock')
+      const vmDirectory = path.join(runDirectory, 'vm')
+      await mkdir(vmDirectory, { recursive: true, mode: 0o700 })
       this.#vm = await this.#driver.launch({
         machine: this.#params.machine,
         restore: this.#params.restore,
         nbdSockets: this.#exports.sockets(),
-        runDirectory: path.join(runDirectory, 'vm'),
+        runDirectory: vmDirectory,
         serialSocket: serial,
         vncSocket: vnc,
         onExit: (exit) => this.#onexit(exit),

@@ -10,7 +10,7 @@ const PROGRAM_VERSION = readProgramVersion()
 
 export function daemonStatus(daemon: Daemon): Result<'daemon.status'> {
   const node = daemon.nodeOrNull
-  const address = node?.network.address ?? null
+  const address = null
   return {
     pid: process.pid,
     program_version: PROGRAM_VERSION,
