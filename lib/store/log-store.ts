@@ -130,12 +130,20 @@ export class LogStore extends ReadyResource implements LogStorePort {
 
   async peek(key: Buffer): Promise<StoredLog | null> {
     this.#assertOpen()
-    return this.#stored.has(key.toString('hex')) ? this.open(key) : null
+    const id = key.toString('hex')
+    return this.#logs.has(id) || this.#stored.has(id) ? this.open(key) : null
   }
 
   async list(): Promise<Buffer[]> {
     this.#assertOpen()
     return [...this.#stored].map((id) => Buffer.from(id, 'hex'))
+  }
+
+  /** Every log that this device may append to. */
+  ownLogs(): Promise<StoredLog[]> {
+    this.#assertOpen()
+    const own = this.#state.logs.filter((entry) => entry.retired === null)
+    return Promise.all(own.map((entry) => this.open(Buffer.from(entry.key, 'hex'))))
   }
 
   /** Own logs that were retired, with the reason, for whoever wants to know. */

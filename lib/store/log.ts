@@ -162,7 +162,7 @@ export class StoredLog extends EventEmitter implements Log {
       if (!(await core.has(index))) return null
       try {
         const proof = await core.proof({ block: { index, nodes } })
-        return proof.block?.value ? (proof as LogProof) : null
+        return proof.block?.value ? ({ ...proof, manifest: null } as LogProof) : null
       } catch (err) {
         if (isStorageError(err)) throw storeError(err)
         return null
@@ -181,8 +181,8 @@ export class StoredLog extends EventEmitter implements Log {
           proof.upgrade!.signature = signature
           proof.upgrade!.additionalNodes = []
         }
-        if (from === 0) proof.manifest = core.manifest
-        return proof as LogProof
+        const manifest = from === 0 ? core.getManifest({ raw: true }) : null
+        return { ...proof, manifest } as LogProof
       } catch (err) {
         if (isStorageError(err)) throw storeError(err)
         return null
@@ -274,7 +274,8 @@ export class StoredLog extends EventEmitter implements Log {
       const index = proof.block?.index ?? -1
       if (proof.upgrade === null && core.core.bitfield.firstUnset(index) !== index) return true
       try {
-        if (!(await core.applyProof(proof))) return false
+        const manifest = proof.manifest && Hypercore.parseManifest(proof.manifest, this.key)
+        if (!(await core.applyProof({ ...proof, manifest }))) return false
       } catch (err) {
         if (isStorageError(err)) throw storeError(err)
         return false

@@ -24,8 +24,8 @@ export interface LogProof {
     additionalNodes: TreeNode[]
     signature: Buffer
   } | null
-  /** Needed once, by a peer that has only the key. */
-  manifest: unknown
+  /** Encoded by Hypercore. Needed once, by a peer that has only the key. */
+  manifest: Buffer | null
 }
 
 /** Consecutive blocks of a log. */
@@ -99,7 +99,7 @@ export interface LogStorePort {
   current(purpose: string): Promise<Log>
   /** Any log by its key, stored here or to be fetched. Cached: the same object for the same key. */
   open(key: Buffer): Promise<Log>
-  /** As `open`, but null for a log of which nothing is stored here; creates nothing. */
+  /** As `open`, but null for a log of which nothing is stored here and that nobody opened; creates nothing. */
   peek(key: Buffer): Promise<Log | null>
   /** Every log that has something stored here. */
   list(): Promise<Buffer[]>

@@ -1,0 +1,24 @@
+/** What went over the wire with one peer, over all its connections. */
+export interface PeerCounters {
+  bytesIn: number
+  bytesOut: number
+  /** Verified blocks that came from it, and their bytes. */
+  blocksIn: number
+  blockBytesIn: number
+  blocksOut: number
+  blockBytesOut: number
+  /** Blocks that came although they were here already. */
+  blocksWasted: number
+}
+
+export function createCounters(): PeerCounters {
+  return {
+    bytesIn: 0,
+    bytesOut: 0,
+    blocksIn: 0,
+    blockBytesIn: 0,
+    blocksOut: 0,
+    blockBytesOut: 0,
+    blocksWasted: 0
+  }
+}

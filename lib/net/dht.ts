@@ -1,0 +1,81 @@
+/**
+ * A private DHT for a network with no Internet: a bootstrap node and the persistent nodes without which
+ * connections open and then time out (measured).
+ */
+import HyperDHT from 'hyperdht'
+import ReadyResource from 'ready-resource'
+import { HyperparcelError } from '../base/errors.ts'
+
+export const DHT_PORT = 49737
+const PERSISTENT_NODES = 3
+
+export interface PrivateDhtOptions {
+  /** The IPv4 address under which the other machines reach this one. */
+  host?: string
+  port?: number
+}
+
+export class PrivateDht extends ReadyResource {
+  readonly host: string
+  readonly port: number
+  readonly #nodes: HyperDHT[] = []
+
+  constructor({ host, port }: PrivateDhtOptions = {}) {
+    super()
+    this.host = host ?? '127.0.0.1'
+    this.port = port ?? DHT_PORT
+  }
+
+  /** What the other machines give as `--bootstrap`. */
+  get bootstrap(): string[] {
+    return [`${this.host}:${this.port}`]
+  }
+
+  protected override async _open(): Promise<void> {
+    try {
+      // On loopback nothing else should reach it; elsewhere NAT may hide the address that others use.
+      const bind = this.host.startsWith('127.') ? this.host : '0.0.0.0'
+      await this.#start(HyperDHT.bootstrapper(this.port, this.host, { host: bind }))
+      for (let i = 1; i <= PERSISTENT_NODES; i++) {
+        await this.#start(
+          new HyperDHT({
+            bootstrap: this.bootstrap,
+            host: bind,
+            port: this.port + i,
+            ephemeral: false,
+            firewalled: false
+          })
+        )
+      }
+    } catch (err) {
+      await this._close()
+      throw openError(err, this.host, this.port)
+    }
+  }
+
+  protected override async _close(): Promise<void> {
+    for (const node of this.#nodes.splice(0).toReversed()) await node.destroy()
+  }
+
+  async #start(node: HyperDHT): Promise<void> {
+    this.#nodes.push(node)
+    await node.fullyBootstrapped()
+  }
+}
+
+function openError(err: unknown, host: string, port: number): HyperparcelError {
+  const { code, message } = err as { code?: string; message: string }
+  if (code === 'EADDRINUSE') {
+    return new HyperparcelError('PORT_IN_USE', `Port ${port} of ${host} is in use`, {
+      hint: 'Another DHT may be running here already: use it, or give another --port.',
+      cause: err
+    })
+  }
+  if (code === 'EADDRNOTAVAIL' || /host/i.test(message)) {
+    return new HyperparcelError('USAGE', `${host} is no address for a DHT on this machine`, {
+      hint: 'Give the IPv4 address under which the other machines reach this one, as --host.',
+      cause: err
+    })
+  }
+  return HyperparcelError.from(err)
+}
