@@ -10,7 +10,7 @@ import path from 'node:path'
 
 const ROOT = path.dirname(import.meta.dirname)
 const NODE_MIN = [20, 19]
-const LOCK = 'package-lock.json'
+const LOCK = 'npm-shrinkwrap.json'
 const SOURCES = ['bin', 'lib', 'test', 'examples', 'tsconfig.json']
 const BUILD_STAMP = 'dist/.built'
 
