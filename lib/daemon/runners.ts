@@ -4,6 +4,7 @@
  * A VM that ended is cleaned up here: a guest that powered itself off becomes a version without memory, one
  * that died leaves its flushed disk for the next resume.
  */
+import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import safetyCatch from 'safety-catch'
@@ -18,6 +19,9 @@ import type { RunnerProcess } from './runner-process.ts'
 import { connectRunner, startRunner } from './runner-process.ts'
 import type { OpenedVersion } from './versions.ts'
 import { commitParams } from './heads.ts'
+
+/** A runner that has nothing more to do ends within that time. */
+const END_MS = 10_000
 
 export type RunnerPurpose = 'vm' | 'serve' | 'work'
 
@@ -110,9 +114,15 @@ export class Runners {
       await runner.process.call('quit', { dropOverlays })
     } catch (err) {
       if ((err as { code?: string }).code !== 'RUNNER_GONE') throw err
-    } finally {
-      this.#forget(runner)
     }
+    await this.ended(runner)
+  }
+
+  /** Resolves when a runner that was told to end has ended. */
+  async ended(runner: Runner): Promise<void> {
+    const { channel } = runner.process
+    if (!channel.closed) await once(channel, 'close', { signal: AbortSignal.timeout(END_MS) })
+    this.#forget(runner)
   }
 
   /** Finds the runners that an earlier daemon left. */

@@ -91,9 +91,11 @@ export async function suspendParcel(
   }
   if (quit) runner.ending = true
   try {
-    return await runner.process.call('snapshot', params, {
+    const summary = await runner.process.call('snapshot', params, {
       onevent: (event) => opts.progress(event as Progress)
     })
+    if (quit) await node.runners.ended(runner)
+    return summary
   } catch (err) {
     runner.ending = false
     throw err
