@@ -2,7 +2,7 @@
  * The registry: what all devices of the fleet signed, merged (`view.ts`), and this device's pen in it.
  *
  * Each device writes one registry log, which its card names. The net layer keeps the logs of `registryLogs()`
- * fetched and gossips `cards()`; the daemon asks the view.
+ * fetched and gossips `cards()`; what can be asked is in `registry-view.ts`.
  *
  * Invariants
  * - A record that `append` resolved with is durable, and in the log that the own card names.
@@ -12,7 +12,6 @@
  * Events: `update` when the view changed (at most once a tick); `card` (bytes) for each new card, own ones
  * included, to be passed on; `problem` (HyperparcelError) for a block that does not verify.
  */
-import ReadyResource from 'ready-resource'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError, assert } from '../base/errors.ts'
 import { systemClock } from '../base/clock.ts'
@@ -29,10 +28,9 @@ import type { FleetIdentity } from './identity.ts'
 import { storeIdentity } from './identity.ts'
 import type { Keyring } from './keyring.ts'
 import { LogReader } from './log-reader.ts'
-import type { DeviceInfo } from './members.ts'
 import { checkName, freeName } from './names.ts'
 import { OwnLog } from './own-log.ts'
-import type { LogInfo, ParcelInfo, VersionInfo } from './parcels.ts'
+import { RegistryView } from './registry-view.ts'
 import type { StoredRecord } from './records.ts'
 import { signRecord, stored } from './records.ts'
 import { FleetView } from './view.ts'
@@ -45,18 +43,17 @@ export interface RegistryOptions {
   clock?: Clock
 }
 
-export class Registry extends ReadyResource {
+export class Registry extends RegistryView {
   readonly identity: FleetIdentity
   readonly keyring: Keyring
   readonly #store: LogStorePort
   readonly #keysDirectory: string
   readonly #clock: Clock
-  readonly #view: FleetView
+  protected readonly view: FleetView
   readonly #book: CardBook
   readonly #own: OwnLog
   /** By log key, hex. */
   readonly #readers = new Map<string, LogReader>()
-  readonly #parcelKeys = new Map<string, Buffer>()
   #updating = false
   #storing: Promise<void> = Promise.resolve()
 
@@ -72,7 +69,7 @@ export class Registry extends ReadyResource {
     this.#clock = clock
     const { fleet, device, sponsor } = identity
     const trusted = sponsor === null ? [device.publicKey] : [device.publicKey, sponsor]
-    this.#view = new FleetView(fleet, trusted, (body) => {
+    this.view = new FleetView(fleet, trusted, (body) => {
       if (this.keyring.learn(body, device)) this.#learned()
     })
     this.#book = new CardBook({ fleet, device, keysDirectory, clock })
@@ -138,7 +135,7 @@ export class Registry extends ReadyResource {
    * name, another than the wished one where that was taken. Known ones keep what they have.
    */
   async admitDevice(publicKey: Buffer, wished: string, role: Role): Promise<string> {
-    const known = this.#view.members.get(publicKey)
+    const known = this.view.members.get(publicKey)
     if (known !== null && known.removed) {
       throw new HyperparcelError('DEVICE_REMOVED', `${known.name} was removed from the fleet`, {
         hint: 'Join with an empty home: a removed device key is never admitted again.'
@@ -148,7 +145,7 @@ export class Registry extends ReadyResource {
     const name = freeName(checkName(wished, 'device'), (n) => this.deviceByName(n) !== null)
     const drafts: RecordDraft[] = [{ kind: 'device', body: { publicKey, name, role } }]
     if (role === 'device') {
-      const recoveryKey = this.#view.members.recoveryKey
+      const recoveryKey = this.view.members.recoveryKey
       const readers = this.devices()
         .filter((device) => !device.removed && device.role === 'device')
         .map((device) => device.publicKey)
@@ -186,103 +183,6 @@ export class Registry extends ReadyResource {
       ...this.#book.list().map((card) => ({ log: card.log, device: card.publicKey })),
       ...former
     ]
-  }
-
-  // The view
-
-  /** As the fleet calls this device. */
-  get name(): string {
-    return this.#view.members.get(this.identity.device.publicKey)?.name ?? this.identity.name
-  }
-
-  /** Where the fleet meets on the DHT. */
-  get topic(): Buffer {
-    return this.keyring.topic
-  }
-
-  /** May that key connect as a member? True for this device and who admitted it, even before the view says so. */
-  admits(publicKey: Buffer): boolean {
-    return this.#view.members.admits(publicKey)
-  }
-
-  /** By name; removed ones too. */
-  devices(): DeviceInfo[] {
-    return this.#view.members.list()
-  }
-
-  device(publicKey: Buffer): DeviceInfo | null {
-    return this.#view.members.get(publicKey)
-  }
-
-  deviceByName(name: string): DeviceInfo | null {
-    return this.devices().find((device) => !device.removed && device.name === name) ?? null
-  }
-
-  /** The device's name, or the start of its key where it is not known. */
-  nameOf(publicKey: Buffer): string {
-    return this.device(publicKey)?.name ?? publicKey.toString('hex').slice(0, 6)
-  }
-
-  parcels(): ParcelInfo[] {
-    return this.#view.parcels.list()
-  }
-
-  parcel(id: Buffer): ParcelInfo | null {
-    return this.#view.parcels.get(id)
-  }
-
-  parcelByName(name: string): ParcelInfo | null {
-    return this.#view.parcels.byName(name)
-  }
-
-  /** The parcel's key. Throws `PARCEL_NOT_FOUND`, `KEY_MISSING`, `DATA_CORRUPT`. */
-  parcelKey(id: Buffer): Buffer {
-    const hex = id.toString('hex')
-    let key = this.#parcelKeys.get(hex)
-    if (key !== undefined) return key
-    const parcel = this.parcel(id)
-    if (parcel === null) throw new HyperparcelError('PARCEL_NOT_FOUND', 'That parcel is not known')
-    key = this.keyring.unwrapParcelKey(id, parcel.keyEpoch, parcel.wrappedKey)
-    this.#parcelKeys.set(hex, key)
-    return key
-  }
-
-  logsOf(parcel: Buffer): LogInfo[] {
-    return this.#view.parcels.logsOf(parcel)
-  }
-
-  /** Whose log that is, and of which parcel; null for an unknown one. */
-  logOwner(log: Buffer): LogInfo | null {
-    return this.#view.parcels.log(log)
-  }
-
-  /** Logs of all parcels. */
-  parcelLogs(): LogInfo[] {
-    return this.#view.parcels.logs()
-  }
-
-  /** By number, then time. */
-  versions(parcel: Buffer): VersionInfo[] {
-    return this.#view.parcels.versions(parcel)
-  }
-
-  /** In any order: `LeaseChain` puts them in order. */
-  leaseEntries(parcel: Buffer): readonly LeaseEntry[] {
-    return this.#view.parcels.leaseEntries(parcel)
-  }
-
-  creatorOf(parcel: Buffer): Buffer | null {
-    return this.#view.parcels.creatorOf(parcel)
-  }
-
-  /** Throws `KEY_MISSING`. */
-  fleetKey(epoch?: number): Buffer {
-    return this.keyring.fleetKey(epoch)
-  }
-
-  /** Records of authors that nobody admitted as far as known here. */
-  get waiting(): number {
-    return this.#view.waiting
   }
 
   /** What this device signed before it had a registry. */
@@ -333,7 +233,7 @@ export class Registry extends ReadyResource {
     let changed = false
     for (const record of records) {
       try {
-        if (this.#view.add(record) === 'new') changed = true
+        if (this.view.add(record) === 'new') changed = true
       } catch (err) {
         this.#problem(err, { author: record.record.author.toString('hex') })
       }

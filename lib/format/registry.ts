@@ -12,6 +12,7 @@ import {
   bytes64,
   decodeWith,
   encodeWith,
+  invalid,
   list,
   oneOf,
   optional,
@@ -247,16 +248,15 @@ export function encodeRecord(record: RegistryRecord): Buffer {
  * Throws `FORMAT_INVALID`, `FORMAT_TOO_NEW`.
  */
 export function decodeRecord(data: Uint8Array): RegistryRecord | null {
-  const { kind: number, author, time, body, signature } = ENVELOPE.decode(data)
+  const { kind: number, author, time, body: encoded, signature } = ENVELOPE.decode(data)
   const kind = KIND_OF_NUMBER.get(number)
   if (kind === undefined) return null
-  return {
-    kind,
-    author,
-    time,
-    body: decodeWith(BODY[kind] as Codec<unknown>, body),
-    signature
-  } as RegistryRecord
+  const codec = BODY[kind] as Codec<unknown>
+  const body = decodeWith(codec, encoded)
+  if (!encodeWith(codec, body).equals(encoded)) {
+    throw invalid('This is not the one encoding of a registry record')
+  }
+  return { kind, author, time, body, signature } as RegistryRecord
 }
 
 /** The part of an encoded record that its signature covers. */

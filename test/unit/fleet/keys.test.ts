@@ -54,7 +54,7 @@ test('a key under an unlock secret is named as such', async (t) => {
   await t.exception(loadDeviceKey(directory), /unlock secret/)
 })
 
-test('boxes open for their device only', (t) => {
+test('boxes open for their device only', async (t) => {
   const [a, b] = [keyPair(), keyPair()]
   const box = boxFor(a.publicKey, Buffer.from('secret'))
   t.alike(openBox(a, box), Buffer.from('secret'))
@@ -62,19 +62,19 @@ test('boxes open for their device only', (t) => {
   box[50] ^= 1
   t.is(openBox(a, box), null)
   t.is(openBox(a, Buffer.alloc(10)), null)
-  t.exception(() => boxFor(Buffer.alloc(32), Buffer.from('secret')), /not a point/)
+  await t.exception(() => boxFor(Buffer.alloc(32), Buffer.from('secret')), /not a point/)
 })
 
-test('wrapped keys open under the right key and purpose only', (t) => {
+test('wrapped keys open under the right key and purpose only', async (t) => {
   const key = randomBytes(32)
   const wrapped = wrap(key, Buffer.from('secret'), Buffer.from('a'))
   t.alike(unwrap(key, wrapped, Buffer.from('a')), Buffer.from('secret'))
-  t.exception(() => unwrap(key, wrapped, Buffer.from('b')), /did not verify/)
-  t.exception(() => unwrap(randomBytes(32), wrapped, Buffer.from('a')), /did not verify/)
-  t.exception(() => unwrap(key, wrapped.subarray(0, 20), Buffer.from('a')), /too short/)
+  await t.exception(() => unwrap(key, wrapped, Buffer.from('b')), /did not verify/)
+  await t.exception(() => unwrap(randomBytes(32), wrapped, Buffer.from('a')), /did not verify/)
+  await t.exception(() => unwrap(key, wrapped.subarray(0, 20), Buffer.from('a')), /too short/)
 })
 
-test('derived keys are fixed, and all different', (t) => {
+test('derived keys are fixed, and all different', async (t) => {
   const parent = Buffer.alloc(32, 1)
   const log = Buffer.alloc(32, 2)
   // Golden: whatever changes these makes stored data unreadable.
@@ -87,23 +87,23 @@ test('derived keys are fixed, and all different', (t) => {
   const others = logKeys(parent, Buffer.alloc(32, 3))
   const all = [id, data, meta, others.id, others.data, others.meta, registryKey(parent)]
   t.is(new Set(all.map((key) => key.toString('hex'))).size, all.length)
-  t.exception(() => derive(Buffer.alloc(31), 'meta'), /32 bytes/)
+  await t.exception(() => derive(Buffer.alloc(31), 'meta'), /32 bytes/)
 })
 
-test('the recovery phrase gives its keys back, and notices mistakes', (t) => {
+test('the recovery phrase gives its keys back, and notices mistakes', async (t) => {
   const phrase = createRecoveryPhrase()
   const words = phrase.split(' ')
   t.is(words.length, 24)
   const keys = recoveryKeys(phrase)
   t.alike(recoveryKeys(`  ${words.join('  ').toUpperCase()}\n`), keys)
-  t.exception(() => recoveryKeys(words.slice(1).join(' ')), /24 words/)
-  t.exception(() => recoveryKeys(['hyperparcel', ...words.slice(1)].join(' ')), /Word 1/)
+  await t.exception(() => recoveryKeys(words.slice(1).join(' ')), /24 words/)
+  await t.exception(() => recoveryKeys(['hyperparcel', ...words.slice(1)].join(' ')), /Word 1/)
   const zero = [...Array<string>(23).fill('abandon'), 'art'].join(' ')
   t.is(
     recoveryKeys(zero).publicKey.toString('hex'),
     'c56e7c6f680b77a6c5a8bd9dd5231f24ea10a0ff1f2528eb810e9e82574f349a'
   )
-  t.exception(
+  await t.exception(
     () => recoveryKeys([...Array<string>(24).fill('abandon')].join(' ')),
     /checksum|wrong/
   )
@@ -135,7 +135,7 @@ test('a fleet rests under the device key; the phrase alone opens its keys', asyn
   await t.exception(loadIdentity(directory), /does not belong/)
 })
 
-test('a new key epoch keeps what the last one wrapped', (t) => {
+test('a new key epoch keeps what the last one wrapped', async (t) => {
   const keyring = Keyring.create()
   const device = keyPair()
   const parcel = randomBytes(16)
@@ -145,8 +145,8 @@ test('a new key epoch keeps what the last one wrapped', (t) => {
   keyring.add(2, randomBytes(32))
   t.is(keyring.epoch, 2)
   t.alike(keyring.unwrapParcelKey(parcel, wrapped.keyEpoch, wrapped.wrappedKey), key)
-  t.exception(() => keyring.unwrapParcelKey(randomBytes(16), 1, wrapped.wrappedKey), /verify/)
-  t.exception(() => keyring.fleetKey(3), /not known/)
+  await t.exception(() => keyring.unwrapParcelKey(randomBytes(16), 1, wrapped.wrappedKey), /verify/)
+  await t.exception(() => keyring.fleetKey(3), /not known/)
 
   // Somebody who gets the second epoch reads the first one too.
   const body = keyring.keyEpochBody([keyPair().publicKey, device.publicKey])
@@ -157,7 +157,7 @@ test('a new key epoch keeps what the last one wrapped', (t) => {
   t.is(other.learn(body, device), false, 'nothing new')
 })
 
-test('names', (t) => {
+test('names', async (t) => {
   for (const name of ['home', 'büro-2', 'a.b_c', '猫']) t.is(checkName(name, 'device'), name)
   for (const name of [
     '',
@@ -171,7 +171,7 @@ test('names', (t) => {
     'x'.repeat(65),
     'a\u202eb'
   ]) {
-    t.exception(() => checkName(name, 'parcel'), /cannot be called/, JSON.stringify(name))
+    await t.exception(() => checkName(name, 'parcel'), /cannot be called/, JSON.stringify(name))
   }
   t.is(
     freeName('home', () => false),
