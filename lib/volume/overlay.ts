@@ -78,7 +78,7 @@ export class Overlay implements SlotSink {
   #dying: number[] = []
   #retiring = 0
   #unsynced = false
-  #syncFailure: unknown = undefined
+  #syncFailure: HyperparcelError | undefined = undefined
   #spaceCheckedAt = 0
   #low = false
   #removed = false
@@ -483,7 +483,7 @@ export class Overlay implements SlotSink {
   }
 
   async #syncNow(): Promise<void> {
-    if (this.#syncFailure !== undefined) throw this.#syncFailure as Error
+    if (this.#syncFailure !== undefined) throw this.#syncFailure
     const dying = this.#dying
     this.#dying = []
     this.#unsynced = false
@@ -496,7 +496,7 @@ export class Overlay implements SlotSink {
         `Writing the changes of ${this.name} to the disk failed`,
         { hint: 'Check the disk. What was flushed before is safe.', cause: err }
       )
-      throw this.#syncFailure as Error
+      throw this.#syncFailure
     }
     this.#retire(dying)
   }

@@ -2,14 +2,11 @@
  * Our NBD server on memory against qemu-nbd on a file in tmpfs: the same fio jobs, each server in a process of
  * its own, all data allocated beforehand.
  */
-import { spawn, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
-import path from 'node:path'
-import { connectUnix } from '../../lib/ipc/endpoint.ts'
-import { nbdUri } from '../../lib/block/nbd/uri.ts'
+import type { ChildProcess } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { fio, type FioFigures, type FioJob } from '../helpers/fio.ts'
 import { compare, type BenchOptions, type BenchRow } from './framework.ts'
+import { startNode, startQemuNbd, stop } from './nbd-servers.ts'
 
 type Row = Pick<FioJob, 'rw' | 'blockBytes' | 'depth'> & { name: string; unit: 'iops' | 'MB/s' }
 
@@ -27,7 +24,7 @@ export async function run(opts: BenchOptions): Promise<BenchRow[]> {
   const directory = await mkdtemp('/dev/shm/hyperparcel-bench-')
   const servers: ChildProcess[] = []
   try {
-    const ours = await startOurs(directory, sizeBytes, servers)
+    const ours = await startNode('memory-server.js', directory, [String(sizeBytes)], servers)
     const peer = await startQemuNbd(directory, sizeBytes, servers)
     for (const uri of [ours, peer]) {
       await fio({ uri, rw: 'write', blockBytes: 1024 * 1024, depth: 4, sizeBytes })
@@ -52,44 +49,4 @@ export async function run(opts: BenchOptions): Promise<BenchRow[]> {
 
 function figure(row: Row, { iops, bytesPerSecond }: FioFigures): number {
   return row.unit === 'iops' ? iops : bytesPerSecond / 1e6
-}
-
-async function startOurs(dir: string, sizeBytes: number, servers: ChildProcess[]): Promise<string> {
-  const script = path.join(import.meta.dirname, '../helpers/memory-server.js')
-  const socket = path.join(dir, 'ours')
-  const child = spawn(process.execPath, [script, socket, String(sizeBytes)], {
-    stdio: ['pipe', 'pipe', 'inherit']
-  })
-  servers.push(child)
-  await once(child.stdout, 'data')
-  return nbdUri(socket)
-}
-
-async function startQemuNbd(
-  dir: string,
-  sizeBytes: number,
-  servers: ChildProcess[]
-): Promise<string> {
-  const file = path.join(dir, 'file')
-  const socket = path.join(dir, 'peer')
-  await writeFile(file, '')
-  await truncate(file, sizeBytes)
-  const args = ['--persistent', '--shared=0', '--format=raw', `--socket=${socket}`, file]
-  servers.push(spawn('qemu-nbd', args, { stdio: ['ignore', 'ignore', 'inherit'] }))
-  for (let i = 0; i < 200; i++) {
-    const connection = await connectUnix(socket).catch(() => null)
-    if (connection !== null) {
-      connection.destroy()
-      return nbdUri(socket)
-    }
-    await new Promise((resolve) => setTimeout(resolve, 25))
-  }
-  throw new Error('qemu-nbd did not start')
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const exited = once(child, 'exit')
-  child.kill('SIGTERM')
-  await exited
 }

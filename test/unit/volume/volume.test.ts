@@ -87,7 +87,7 @@ test('volume: concurrent changes inside one chunk lose nothing', async (t) => {
     for (let sector = 0; sector < 16; sector++) {
       jobs.push(volume.pwrite(Buffer.alloc(512, round * 16 + sector + 1), sector * 512, false))
     }
-    await Promise.all(jobs)
+    for (const job of jobs) await job
     const read = Buffer.alloc(2 * CHUNK_BYTES)
     await volume.pread(read, 0)
     for (let sector = 0; sector < 16; sector++) {
