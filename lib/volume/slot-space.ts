@@ -15,7 +15,7 @@ const RUN_MIN = 16
 /** Idle slots below which a file just grows: 16 MiB. */
 const IDLE_MAX = 4096
 /** Words of the bitmap that one search looks at. */
-const SEARCH_WORDS_MAX = 4096
+const SEARCH_WORDS_MAX = 512
 
 export class SlotSpace {
   /** Bit set: in use. */
@@ -49,7 +49,8 @@ export class SlotSpace {
     if (this.idle >= this.inUse) this.#cursor = 0
     const crowded = this.idle > Math.max(IDLE_MAX, this.inUse / 2)
     if (this.idle > 0 && ((beyond && (this.reserved > 0 || !grow)) || crowded)) {
-      missing = this.#collect(missing, 1, this.#used.length + 1, extents)
+      missing = this.#collect(missing, Math.min(missing, RUN_MIN), SEARCH_WORDS_MAX, extents)
+      missing = this.#collect(missing, 1, 4 * this.#used.length + this.idle, extents)
     } else if (this.idle >= missing) {
       missing = this.#collect(missing, Math.min(missing, RUN_MIN), SEARCH_WORDS_MAX, extents)
     }
@@ -94,10 +95,7 @@ export class SlotSpace {
     const first = this.end
     this.end += count
     this.#fit()
-    for (let slot = first; slot < this.end; slot++) this.#used[slot >>> 5] |= 1 << (slot & 31)
-    const last = extents.at(-1)
-    if (last !== undefined && last.first + last.count === first) last.count += count
-    else extents.push({ first, count })
+    this.#use(first, count, extents)
   }
 
   /** Sweeps on from where the last search ended, once around at most. Returns how many are still missing. */
@@ -106,36 +104,52 @@ export class SlotSpace {
     let at = this.#cursor
     let wrapped = false
     while (missing > 0 && budget > 0) {
-      if (at >= this.end) {
+      const start = this.#nextFree(at)
+      budget -= 1 + ((start - at) >>> 5)
+      if (start === this.end) {
         if (wrapped) break
         wrapped = true
         at = 0
         continue
       }
-      if (this.#used[at >>> 5] === 0xffff_ffff) {
-        at = ((at >>> 5) + 1) << 5
-        budget--
-        continue
+      const stop = this.#nextUsed(start, Math.min(this.end, start + missing))
+      budget -= (stop - start) >>> 5
+      if (stop - start >= Math.min(runMin, missing)) {
+        this.#use(start, stop - start, extents)
+        this.idle -= stop - start
+        missing -= stop - start
       }
-      if (!this.isFree(at)) {
-        if ((++at & 31) === 0) budget--
-        continue
-      }
-      let stop = at + 1
-      while (stop < this.end && stop - at < missing && this.isFree(stop)) stop++
-      if (stop - at >= Math.min(runMin, missing)) {
-        for (let slot = at; slot < stop; slot++) this.#used[slot >>> 5] |= 1 << (slot & 31)
-        this.idle -= stop - at
-        missing -= stop - at
-        const last = extents.at(-1)
-        if (last !== undefined && last.first + last.count === at) last.count += stop - at
-        else extents.push({ first: at, count: stop - at })
-      }
-      budget -= (stop - at) >>> 5
       at = stop
     }
     this.#cursor = at
     return missing
+  }
+
+  #use(first: number, count: number, extents: Extent[]): void {
+    for (let slot = first; slot < first + count; slot++) this.#used[slot >>> 5] |= 1 << (slot & 31)
+    const last = extents.at(-1)
+    if (last !== undefined && last.first + last.count === first) last.count += count
+    else extents.push({ first, count })
+  }
+
+  /** The first free slot from `at` on, else the end. */
+  #nextFree(at: number): number {
+    for (let word = at >>> 5; word << 5 < this.end; word++) {
+      let free = ~this.#used[word]
+      if (word === at >>> 5) free &= -1 << (at & 31)
+      if (free !== 0) return Math.min(this.end, (word << 5) + lowestBit(free))
+    }
+    return this.end
+  }
+
+  /** The first slot in use from `at` on, at most `max`. */
+  #nextUsed(at: number, max: number): number {
+    for (let word = at >>> 5; word << 5 < max; word++) {
+      let used = this.#used[word] | 0
+      if (word === at >>> 5) used &= -1 << (at & 31)
+      if (used !== 0) return Math.min(max, (word << 5) + lowestBit(used))
+    }
+    return max
   }
 
   #fit(): void {
@@ -146,3 +160,5 @@ export class SlotSpace {
     this.#used = grown
   }
 }
+
+const lowestBit = (word: number): number => 31 - Math.clz32(word & -word)
