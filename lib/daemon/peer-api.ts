@@ -90,7 +90,7 @@ export class PeerApi {
     timeoutMs: number,
     signal?: AbortSignal
   ): Promise<void> {
-    const answer = await this.#node.network.call<unknown>(
+    const answer = await this.#node.network.call(
       holder,
       method,
       { parcel: parcel.toString('hex') },

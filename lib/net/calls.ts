@@ -3,7 +3,8 @@
  * Sizes are capped by the codecs, time and number by this file.
  */
 import { HyperparcelError, type ErrorShape } from '../base/errors.ts'
-import { CALL_MESSAGES, type CallAnswer, type CallRequest } from '../format/call.ts'
+import type { CALL_MESSAGES } from '../format/call.ts'
+import { type CallAnswer, type CallRequest } from '../format/call.ts'
 import type { MessageChannel } from './channel.ts'
 
 /** Calls of one peer that run here at once; more are refused. */
@@ -75,7 +76,7 @@ export class PeerCalls {
       signal.addEventListener('abort', onabort, { once: true })
       this.#pending.set(id, {
         resolve: (reply) => (settle(), resolve(reply)),
-        reject: (err) => (settle(), reject(err as Error))
+        reject: (err) => (settle(), reject(err))
       })
       const json = JSON.stringify(params ?? null)
       this.#channel.send.request({ id, method, json, attachment })

@@ -4,7 +4,7 @@
  *
  * Both sides may open it at any time: the far side's opening makes us open ours again (`Peer` pairs it).
  */
-import Protomux from 'protomux'
+import type Protomux from 'protomux'
 import { HyperparcelError } from '../base/errors.ts'
 import { decodeWith, uint, type Codec } from '../format/fields.ts'
 

@@ -76,7 +76,7 @@ export class Fetcher implements BlockFetcher {
       opts.signal?.addEventListener('abort', onabort, { once: true })
       const settle = (): void => opts.signal?.removeEventListener('abort', onabort)
       job.resolve = () => (settle(), resolve())
-      job.reject = (err) => (settle(), reject(err as Error))
+      job.reject = (err) => (settle(), reject(err))
       watch.jobs.add(job)
       this.#fill(job)
     })
@@ -97,7 +97,7 @@ export class Fetcher implements BlockFetcher {
       const waiter = {
         length,
         resolve: () => (settle(), resolve()),
-        reject: (err: unknown) => (settle(), reject(err as Error))
+        reject: (err: unknown) => (settle(), reject(err))
       }
       signal?.addEventListener('abort', onabort, { once: true })
       watch.waiters.add(waiter)

@@ -17,11 +17,12 @@ import type { Address, KeyPair } from 'hyperdht'
 import ReadyResource from 'ready-resource'
 import safetyCatch from 'safety-catch'
 import { systemClock, type Clock } from '../base/clock.ts'
-import { HyperparcelError } from '../base/errors.ts'
+import type { HyperparcelError } from '../base/errors.ts'
 import type { LogStore } from '../store/log-store.ts'
 import type { BlockFetcher, FetchPriority, Log } from '../store/ports.ts'
 import { Admission } from './admission.ts'
-import { PeerReply, unreachable, type PeerHandlers } from './calls.ts'
+import type { PeerReply } from './calls.ts'
+import { unreachable, type PeerHandlers } from './calls.ts'
 import { createCounters, type PeerCounters } from './counters.ts'
 import { Fetcher } from './fetcher.ts'
 import { Peer } from './peer.ts'
@@ -105,7 +106,7 @@ export class Network extends ReadyResource {
       missing: () => this.#missing(),
       waiting: () => this.#fetcher.waiting,
       connect: (publicKey) => this.swarm.joinPeer(publicKey),
-      refresh: () => this.#discovery?.refresh().catch(safetyCatch)
+      refresh: () => void this.#discovery?.refresh().catch(safetyCatch)
     })
     this.#onlog = (log) => {
       for (const peer of this.#peers.values()) peer.server?.onlog(log)

@@ -137,7 +137,7 @@ export class VmSession {
         made = await this.#commit(params, frozen, state, progress)
       } catch (err) {
         frozen?.abandon()
-        if ((this.state as RunnerState) !== 'gone' && !wasPaused) await vm.cont()
+        if (this.state !== 'gone' && !wasPaused) await vm.cont()
         this.#change('running', null)
         throw err
       }
@@ -148,7 +148,7 @@ export class VmSession {
       return summarize(made, pauseMs)
     } finally {
       this.#busy = false
-      if ((this.state as RunnerState) === 'running') this.#space.start()
+      if (this.state === 'running') this.#space.start()
     }
   }
 
