@@ -170,6 +170,7 @@ test('after an unclean shutdown all own records move to the new log', async (t) 
 
   // Somebody who has only the new log sees all of it.
   const lab = await admitted(t, again, 'lab')
+  t.is(log.durableLength, 7, 'two more, and nothing twice')
   await sync(again, lab)
   t.alike(names(lab.registry.parcels()), ['desk'])
   t.alike(names(lab.registry.devices()), ['home', 'lab', 'office'])
