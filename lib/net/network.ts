@@ -13,7 +13,7 @@
  * `conflict` (log key, publicKey), `misbehaved` (publicKey, err), `warning` (err).
  */
 import Hyperswarm, { type Connection, type Discovery, type PeerInfo } from 'hyperswarm'
-import type { Address, KeyPair } from 'hyperdht'
+import HyperDHT, { type Address, type KeyPair } from 'hyperdht'
 import ReadyResource from 'ready-resource'
 import safetyCatch from 'safety-catch'
 import { systemClock, type Clock } from '../base/clock.ts'
@@ -124,6 +124,7 @@ export class Network extends ReadyResource {
     this.swarm = new Hyperswarm({
       keyPair,
       bootstrap,
+      ...(isOnLoopback(bootstrap) ? { dht: new HyperDHT({ bootstrap, host: '127.0.0.1' }) } : {}),
       firewall: (publicKey) => this.#admission.roleOf(publicKey) === 'stranger'
     })
     this.swarm.on('connection', (connection: Connection) => this.#onconnection(connection))
@@ -354,4 +355,12 @@ export class Network extends ReadyResource {
     peer.bytesIn = connection.rawBytesRead
     peer.bytesOut = connection.rawBytesWritten
   }
+}
+
+/** With a DHT on this machine alone, nothing of ours listens to or talks with anything else. */
+function isOnLoopback(bootstrap: Address[] | undefined): bootstrap is Address[] {
+  if (bootstrap === undefined || bootstrap.length === 0) return false
+  return bootstrap.every((address) =>
+    (typeof address === 'string' ? address : address.host).startsWith('127.')
+  )
 }
