@@ -20,7 +20,7 @@ const REQUIREMENTS = {
   fuse: {
     met: () => writable('/dev/fuse') && onPath('fusermount3') && onPath('nbdfuse'),
     missing:
-      'access to /dev/fuse, and nbdfuse and fusermount3 (apt-get install libnbd-bin nbdfuse fuse3)'
+      'access to /dev/fuse, and nbdfuse and fusermount3 (apt-get install libnbd-bin fuse3)'
   },
   kvm: { met: () => writable('/dev/kvm'), missing: 'access to /dev/kvm' },
   qemu: program('qemu-system-x86_64', 'qemu-system-x86'),

@@ -61,7 +61,7 @@ async function nbdfuse(): Promise<Check> {
     name: 'nbdfuse',
     state: 'missing',
     found: `${missing.join(' and ')} cannot be started: guest memory cannot be mapped`,
-    hint: 'Install them: apt-get install nbdfuse fuse3'
+    hint: 'Install them: apt-get install libnbd-bin fuse3'
   }
 }
 
