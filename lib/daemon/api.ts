@@ -218,6 +218,10 @@ export interface ParcelRow {
   /** Of the newest version: all of it, and what is stored here. */
   bytes_total: number
   bytes_local: number
+  /** How long the guest has been waiting for data from peers; 0 when it does not. */
+  waiting_ms: number
+  /** Why it is paused, or whom it waits for. */
+  note: string | null
 }
 
 export interface ParcelDetail extends ParcelRow {

@@ -7,12 +7,20 @@ import { access, readFile, stat, statfs } from 'node:fs/promises'
 import { createSocket } from 'node:dgram'
 import path from 'node:path'
 import type { Check } from '../base/check.ts'
+import { QemuDriver } from '../vmm/qemu/driver.ts'
+import { examineQemu } from '../vmm/qemu/doctor.ts'
 
 /** A part of the machine that can be asked. */
 export type Examiner = () => Promise<Check[]>
 
 const SPACE_BYTES_MIN = 2 * 1024 ** 3
 const NODE_MIN = [20, 19] as const
+
+/** Everything that this device needs, the VMM included. */
+export function examineDevice(home: string): Promise<Check[]> {
+  const driver = new QemuDriver({ cacheDirectory: null })
+  return examine(home, [() => examineQemu(driver), tools])
+}
 
 /** Runs all examiners; one that throws becomes an `unknown` check, so that the others still answer. */
 export async function examine(home: string, others: Examiner[] = []): Promise<Check[]> {
@@ -27,6 +35,25 @@ async function ask(examiner: Examiner): Promise<Check[]> {
   } catch (err) {
     return [{ name: examiner.name || 'check', state: 'unknown', found: (err as Error).message }]
   }
+}
+
+/** Programs that the runner starts. */
+async function tools(): Promise<Check[]> {
+  const wanted = { 'qemu-img': 'qemu-utils', prlimit: 'util-linux', fallocate: 'util-linux' }
+  const folders = (process.env['PATH'] ?? '').split(path.delimiter)
+  const checks = Object.entries(wanted).map(async ([name, debian]): Promise<Check> => {
+    for (const folder of folders) {
+      const file = path.join(folder, name)
+      const found = await access(file, constants.X_OK).then(
+        () => true,
+        () => false
+      )
+      if (found) return { name, state: 'ok', found: file }
+    }
+    const hint = `Install it: apt-get install ${debian}`
+    return { name, state: 'missing', found: `${name} is not there`, hint }
+  })
+  return Promise.all(checks)
 }
 
 async function node(): Promise<Check[]> {

@@ -34,9 +34,19 @@ export class RunnerHost {
   #log: Log | null = null
   /** Bytes of blocks that had to come from peers. */
   fetchedBytes = 0
+  /** Reads that wait for peers: when they began (monotonic), and the log. */
+  readonly #waiting = new Set<{ since: number; log: Buffer }>()
 
   constructor(opts: RunnerHostOptions) {
     this.#opts = opts
+  }
+
+  /** The read that has waited longest for peers, and the log that it needs; null when none waits. */
+  waiting(): { ms: number; log: Buffer } | null {
+    const oldest = this.#waiting.values().next().value
+    return oldest === undefined
+      ? null
+      : { ms: Math.round(performance.now() - oldest.since), log: oldest.log }
   }
 
   handlers(): HostHandlers {
@@ -74,7 +84,13 @@ export class RunnerHost {
     let found = await Promise.all(blocks.map((block) => log.read(block)))
     const missing = blocks.filter((_, i) => found[i] === null)
     if (missing.length > 0) {
-      await this.#opts.fetcher.fetch(key, missing, { priority: 'demand', signal })
+      const wait = { since: performance.now(), log: key }
+      this.#waiting.add(wait)
+      try {
+        await this.#opts.fetcher.fetch(key, missing, { priority: 'demand', signal })
+      } finally {
+        this.#waiting.delete(wait)
+      }
       found = await Promise.all(blocks.map((block, i) => found[i] ?? log.read(block)))
       for (const block of missing) {
         this.fetchedBytes += found[blocks.indexOf(block)]?.byteLength ?? 0

@@ -19,8 +19,7 @@ const REQUIREMENTS = {
   root: { met: () => process.getuid?.() === 0, missing: 'root' },
   fuse: {
     met: () => writable('/dev/fuse') && onPath('fusermount3') && onPath('nbdfuse'),
-    missing:
-      'access to /dev/fuse, and nbdfuse and fusermount3 (apt-get install libnbd-bin fuse3)'
+    missing: 'access to /dev/fuse, and nbdfuse and fusermount3 (apt-get install libnbd-bin fuse3)'
   },
   kvm: { met: () => writable('/dev/kvm'), missing: 'access to /dev/kvm' },
   qemu: program('qemu-system-x86_64', 'qemu-system-x86'),

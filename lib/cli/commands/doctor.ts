@@ -1,5 +1,5 @@
 import { able, type Check } from '../../base/check.ts'
-import { examine } from '../../daemon/doctor.ts'
+import { examineDevice } from '../../daemon/doctor.ts'
 import type { CliCommand } from '../command.ts'
 import { printable } from '../ui/format.ts'
 
@@ -17,7 +17,7 @@ export const doctor: CliCommand = {
     'Checks the VMM, KVM, FUSE, the network, the clock and the space. Needs no daemon and changes nothing.',
   example: 'hyperparcel doctor',
   async run(context) {
-    const checks = await examine(context.home)
+    const checks = await examineDevice(context.home)
     const lines = checks.flatMap((check) => {
       const line = `${SIGNS[check.state]} ${check.name}: ${printable(check.found)}`
       return check.hint === undefined ? [line] : [line, `          ${check.hint}`]

@@ -21,6 +21,7 @@ export const ls: CliCommand = {
       formatBytes(p.bytes_total)
     ])
     const head = ['NAME', 'STATE', 'VERSION', 'MADE', 'LEASE', 'HERE', 'SIZE']
-    return { json: result, text: formatTable(head, rows) }
+    const notes = result.parcels.flatMap((p) => (p.note === null ? [] : [`${p.name}: ${p.note}`]))
+    return { json: result, text: [formatTable(head, rows), ...notes].join('\n') }
   }
 }

@@ -11,7 +11,7 @@ export const show: CliCommand = {
     const m = p.machine
     const text = formatFields([
       ['parcel', p.name],
-      ['state', p.state],
+      ['state', p.note === null ? p.state : `${p.state}: ${p.note}`],
       ['version', `${p.version} of ${p.versions}, ${formatAge(p.time, context.io.clock.now())}`],
       ['lease', `${p.holder ?? 'free'} (epoch ${p.epoch})`],
       ['here', `${formatBytes(p.bytes_local)} of ${formatBytes(p.bytes_total)}`],

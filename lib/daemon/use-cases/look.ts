@@ -5,6 +5,7 @@ import type { MachineConfig } from '../../vmm/driver.ts'
 import type { Params, ParcelRow, ParcelState, Result } from '../api.ts'
 import { headVersion } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
+import { waitingFor, waitingPhase } from '../waiting.ts'
 
 export async function ls(node: FleetNode): Promise<Result<'ls'>> {
   const parcels: ParcelRow[] = []
@@ -124,6 +125,8 @@ async function row(node: FleetNode, parcel: ParcelInfo): Promise<ParcelRow> {
   const info = headVersion(node, parcel.id)
   const { head } = node.leases.chain(parcel.id)
   const holder = head === null || head.entry.body.released ? null : head.entry.body.holder
+  const runner = node.runners.get(parcel.id)
+  const waiting = runner === null ? null : waitingFor(node, runner)
   return {
     name: parcel.name,
     state: await stateOf(node, parcel, holder),
@@ -131,7 +134,9 @@ async function row(node: FleetNode, parcel: ParcelInfo): Promise<ParcelRow> {
     time: new Date(info?.time ?? parcel.created).toISOString(),
     holder: holder === null ? null : node.registry.nameOf(holder),
     bytes_total: info?.bytesTotal ?? 0,
-    bytes_local: info === null ? 0 : await bytesLocal(node, info)
+    bytes_local: info === null ? 0 : await bytesLocal(node, info),
+    waiting_ms: waiting?.ms ?? 0,
+    note: waiting !== null ? waitingPhase(waiting) : (runner?.status?.reason ?? null)
   }
 }
 

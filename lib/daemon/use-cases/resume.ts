@@ -12,12 +12,14 @@ import { headVersion, versionByNumber } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
 import type { Runner } from '../runners.ts'
 import type { OpenedVersion } from '../versions.ts'
+import { waitingFor, waitingPhase } from '../waiting.ts'
 import type { UseCaseContext } from './context.ts'
 
 /** How long a device that is known but not connected is looked for. */
 const FIND_PEER_MS = 8000
 /** How long news of a version that a lease names may take after the lease itself. */
 const NEWS_MS = 15_000
+const REPORT_MS = 500
 
 export async function resume(
   node: FleetNode,
@@ -40,12 +42,14 @@ export async function resume(
     context.signal.throwIfAborted()
     await node.runners.open(runner, { info, opened })
     context.progress({ phase: restore ? 'resuming' : 'booting' })
-    const started = await runner.process.call('start', {
-      machine,
-      restore,
-      replan: params.reboot === true,
-      keepOverlays
-    })
+    const started = await whileReporting(node, runner, context, () =>
+      runner.process.call('start', {
+        machine,
+        restore,
+        replan: params.reboot === true,
+        keepOverlays
+      })
+    )
     runner.ending = false
     runner.status = await runner.process.call('status', null)
     if (params.fetch !== 'demand' && params.offline !== true) completeLater(node, info)
@@ -64,6 +68,26 @@ export async function resume(
   } catch (err) {
     await node.runners.end(runner, false).catch(safetyCatch)
     throw err
+  }
+}
+
+/** Says so when the start waits for data, and from whom. */
+async function whileReporting<T>(
+  node: FleetNode,
+  runner: Runner,
+  context: UseCaseContext,
+  work: () => Promise<T>
+): Promise<T> {
+  const timer = setInterval(() => {
+    const waiting = waitingFor(node, runner)
+    if (waiting !== null) {
+      context.progress({ phase: waitingPhase(waiting), peers: [waiting.from] })
+    }
+  }, REPORT_MS)
+  try {
+    return await work()
+  } finally {
+    clearInterval(timer)
   }
 }
 

@@ -167,7 +167,9 @@ test('devices, ls and log are tables', async (t) => {
           time,
           holder: 'office',
           bytes_total: 1024 ** 3,
-          bytes_local: 1024 ** 2
+          bytes_local: 1024 ** 2,
+          waiting_ms: 0,
+          note: null
         }
       ]
     }),
