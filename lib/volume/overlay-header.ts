@@ -40,10 +40,13 @@ export async function readOverlayHeader(
 export class HeaderWriter {
   readonly #file: OverlayFile
   readonly #key: Buffer
+  readonly #sync: () => Promise<void>
   #current: OverlayHeader
   #last: Promise<void> = Promise.resolve()
 
-  constructor(file: OverlayFile, key: Buffer, current: OverlayHeader) {
+  /** @param sync makes everything written before durable, where the overlay is */
+  constructor(file: OverlayFile, key: Buffer, current: OverlayHeader, sync: () => Promise<void>) {
+    this.#sync = sync
     this.#file = file
     this.#key = key
     this.#current = current
@@ -69,7 +72,7 @@ export class HeaderWriter {
         error === null ? resolve() : reject(error)
       )
     })
-    if (header.durable) await this.#file.datasync()
+    await this.#sync()
     this.#current = header
   }
 }

@@ -16,7 +16,8 @@ import type { VolumeBase } from './base.ts'
 import { ChunkLocks } from './chunk-locks.ts'
 import type { FrozenContent } from './frozen.ts'
 import { Operation } from './operation.ts'
-import { STATE, type Overlay } from './overlay.ts'
+import { STATE } from './generations.ts'
+import type { Overlay } from './overlay.ts'
 
 /** Gaps of chunks that are zero already, between ones that shall become zero, which one tombstone spans. */
 const GAP_CHUNKS_MAX = 256
