@@ -1,10 +1,10 @@
 /** A version whose record is durable becomes known to the fleet. */
 import type { VersionBody } from '../format/registry.ts'
-import { assert } from '../base/errors.ts'
+import { HyperparcelError, assert } from '../base/errors.ts'
 import type { PublishParams } from '../runner/protocol.ts'
 import type { FleetNode } from './node.ts'
 
-/** Durable on return. */
+/** Durable on return. Rejects when the version references anything that is not stored here, durably. */
 export async function announceVersion(
   node: FleetNode,
   parcel: Buffer,
@@ -28,6 +28,10 @@ export async function announceVersion(
     branch: null
   }
   const info = { ...body, device: node.identity.device.publicKey, time: params.time }
-  body.bytesTotal = (await node.versions.closure(info, { local: true })).bytes
+  const { bytesTotal, missing } = await node.versions.holdings(info, { local: true })
+  if (missing.length > 0) {
+    throw new HyperparcelError('DATA_UNREACHABLE', 'A version would reference blocks that are not stored here')
+  }
+  body.bytesTotal = bytesTotal
   await node.registry.append({ kind: 'version', body })
 }
