@@ -94,14 +94,17 @@ export class NbdClient {
 
   /** The next `count` bytes. Rejects when the server closes before. */
   async bytes(count: number): Promise<Buffer> {
+    if (count === 0) return Buffer.alloc(0)
     while (this.#receivedBytes < count) {
       if (this.#closed) throw new Error('The server closed the connection')
       await new Promise<void>((resolve) => (this.#wake = resolve))
     }
-    const all = Buffer.concat(this.#received)
-    this.#received = [all.subarray(count)]
+    if (this.#received[0].byteLength < count) this.#received = [Buffer.concat(this.#received)]
+    const first = this.#received[0]
+    this.#received[0] = first.subarray(count)
+    if (this.#received[0].byteLength === 0) this.#received.shift()
     this.#receivedBytes -= count
-    return all.subarray(0, count)
+    return first.subarray(0, count)
   }
 
   /** Waits until the server closed the connection; anything that it still sends is dropped. */

@@ -71,17 +71,14 @@ export class Replies {
     this.#queue.send(slab, at, STRUCTURED_REPLY_BYTES + bytes)
   }
 
-  /** At most `length` bytes of extents. */
-  blockStatus(high: number, low: number, extents: BlockExtent[], length: number): void {
+  blockStatus(high: number, low: number, extents: BlockExtent[]): void {
     if (extents.length === 0) return this.readError(high, low, NBD_ERROR.EIO, 'No extents')
     const bytes = 4 + extents.length * 8
     const { slab, at } = this.#reserveChunk(REPLY_TYPE.BLOCK_STATUS, high, low, bytes)
     let position = slab.buffer.writeUInt32BE(BASE_ALLOCATION_ID, at + STRUCTURED_REPLY_BYTES)
-    let left = length
     for (const extent of extents) {
-      position = slab.buffer.writeUInt32BE(Math.min(extent.length, left), position)
+      position = slab.buffer.writeUInt32BE(extent.length, position)
       position = slab.buffer.writeUInt32BE(extent.hole ? STATE_HOLE | STATE_ZERO : 0, position)
-      left -= extent.length
     }
     this.#queue.send(slab, at, STRUCTURED_REPLY_BYTES + bytes)
   }

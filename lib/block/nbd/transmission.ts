@@ -374,7 +374,7 @@ export class Transmission {
   #blockStatus({ cookieHigh, cookieLow, flags, offset, length }: Header): void {
     const one = (flags & CMD_FLAG.REQ_ONE) !== 0
     const answer = (extents: BlockExtent[]) =>
-      this.#replies.blockStatus(cookieHigh, cookieLow, extents, length)
+      this.#replies.blockStatus(cookieHigh, cookieLow, extents)
     let result: BlockExtent[] | Promise<BlockExtent[]>
     try {
       result = this.#device.blockStatus(offset, length, one ? 1 : EXTENTS_MAX)

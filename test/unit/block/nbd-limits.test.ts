@@ -114,8 +114,41 @@ test('nbd limits: one client whose reads wait does not starve the others', async
     await greedy.bytes(MiB)
   }
   t.pass('in the end all are answered')
+  t.is((await greedy.read(0, 10)).byteLength, 10, 'and it is listened to again')
   t.is((await other.read(0, 8 * MiB)).byteLength, 8 * MiB, 'one that is larger than the limit too')
   for (const client of [greedy, other]) client.destroy()
+})
+
+test('nbd limits: one client has a limit of its own', async (t) => {
+  const device = new WaitingDevice(new MemoryDevice(MiB))
+  const server = await startNbdServer(t, { exports: { device }, memoryBytesMax: 1024 * MiB })
+  const client = await NbdClient.open(server.socketPath)
+  for (let i = 0; i < 200; i++) client.send({ type: CMD.READ, offset: 0, length: MiB })
+  await until(() => device.held > 64, 300)
+  t.is(device.held, 64)
+  client.destroy()
+  device.release()
+  t.ok(await until(() => server.memoryBytes === 0))
+})
+
+test('nbd limits: a large request waits for the room that another client gives back', async (t) => {
+  const waiting = new WaitingDevice(new MemoryDevice(8 * MiB))
+  const exports = { waiting, memory: new MemoryDevice(8 * MiB) }
+  const server = await startNbdServer(t, { exports, memoryBytesMax: 4 * MiB })
+  const first = await NbdClient.open(server.socketPath, { name: 'waiting' })
+  const second = await NbdClient.open(server.socketPath, { name: 'memory' })
+  const held = first.read(0, 3 * MiB)
+  t.ok(await until(() => waiting.held === 1))
+  const blocked = second.read(0, 2 * MiB)
+  const winner = await Promise.race([
+    blocked.then(() => 'answered'),
+    new Promise((resolve) => setTimeout(resolve, 100, 'waits'))
+  ])
+  t.is(winner, 'waits')
+  waiting.release()
+  t.is((await held).byteLength, 3 * MiB)
+  t.is((await blocked).byteLength, 2 * MiB)
+  for (const client of [first, second]) client.destroy()
 })
 
 test('nbd limits: closing an export lets its clients go, and only them', async (t) => {
@@ -125,10 +158,12 @@ test('nbd limits: closing an export lets its clients go, and only them', async (
   const other = await NbdClient.open(server.socketPath, { name: 'fast' })
   client.send({ type: CMD.WRITE, payload: Buffer.alloc(10) })
   await new Promise((resolve) => setTimeout(resolve, 20))
+  const started = performance.now()
   const closed = server.closeExport('slow')
   t.is((await client.reply()).error, 0, 'what it had asked is answered')
   await client.ended()
   await closed
+  t.ok(performance.now() - started < 1000, 'as soon as it is idle')
   await t.exception(NbdClient.open(server.socketPath, { name: 'slow' }))
   t.is((await other.read(0, 10)).byteLength, 10)
   server.addExport('slow', new MemoryDevice(123))

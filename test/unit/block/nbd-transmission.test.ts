@@ -2,7 +2,7 @@ import test, { type Assert } from 'brittle'
 import { MemoryDevice } from '../../../lib/block/memory-device.ts'
 import { CMD, CMD_FLAG, NBD_ERROR, REPLY_TYPE } from '../../../lib/block/nbd/protocol.ts'
 import type { BlockDevice } from '../../../lib/block/device.ts'
-import { FailingDevice, SlowDevice } from '../../helpers/faulty-device.ts'
+import { DeviceDecorator, FailingDevice, SlowDevice } from '../../helpers/faulty-device.ts'
 import { NbdClient, encodeRequest } from '../../helpers/nbd-client.ts'
 import { startNbdServer } from '../../helpers/nbd-server.ts'
 import { Random } from '../../helpers/random.ts'
@@ -139,6 +139,9 @@ test('nbd: holes are told, not sent', async (t) => {
   const data = await client.ask({ type: CMD.READ, offset: 3 * MiB, length: 100_000 })
   t.is(data.chunk!.type, REPLY_TYPE.OFFSET_DATA)
   t.is(data.chunk!.payload[8], 1)
+  const both = await client.ask({ type: CMD.READ, offset: MiB, length: 3 * MiB })
+  t.is(both.chunk!.type, REPLY_TYPE.OFFSET_DATA, 'a hole that ends within the range')
+  t.is(both.chunk!.payload[8 + 2 * MiB], 1)
 
   const status = (await client.ask({ type: CMD.BLOCK_STATUS, offset: MiB, length: SIZE - MiB }))
     .chunk!
@@ -206,6 +209,38 @@ test('nbd: replies in any order carry their own data', async (t) => {
   t.is(asked.size, 0)
   t.is(server.memoryBytes, 0)
 })
+
+test('nbd: one burst, answered in part at once and in part later', async (t) => {
+  const device = new MemoryDevice(SIZE)
+  const random = new Random()
+  t.comment(`SEED=${random.seed}`)
+  const image = random.bytes(SIZE)
+  device.pwrite(image, 0, false)
+  const { client, server } = await open(t, new SometimesLateDevice(device))
+  const requests = Array.from({ length: 5000 }, (_, cookie) => {
+    const length = random.int(1, 300)
+    return { type: CMD.READ, cookie, offset: random.int(0, SIZE - length), length }
+  })
+  client.write(Buffer.concat(requests.map(encodeRequest)))
+  let wrong = 0
+  for (const _ of requests) {
+    const { cookie, error } = await client.reply()
+    const { offset, length } = requests[cookie]
+    const data = await client.bytes(length)
+    if (error !== 0 || !data.equals(image.subarray(offset, offset + length))) wrong++
+  }
+  t.is(wrong, 0)
+  t.is(server.memoryBytes, 0)
+})
+
+/** Answers every other read at once, the rest in the next turn, together. */
+class SometimesLateDevice extends DeviceDecorator {
+  #late = false
+  protected override before(): void | Promise<void> {
+    this.#late = !this.#late
+    if (this.#late) return new Promise((resolve) => setImmediate(resolve))
+  }
+}
 
 test('nbd: writes that the device finishes late are stored whole', async (t) => {
   const device = new MemoryDevice(SIZE)
