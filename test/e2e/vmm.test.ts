@@ -4,8 +4,9 @@ import path from 'node:path'
 import { Readable } from 'node:stream'
 import test, { type Assert } from 'brittle'
 import { QemuDriver } from '../../lib/vmm/qemu/driver.ts'
-import { consoleOf, rejection, resumeCopy, suspend } from '../conformance/vmm-driver.ts'
-import { GuestHost } from '../helpers/guest.ts'
+import { consoleOf, rejection, resumeCopy, shortTmp, suspend } from '../conformance/vmm-driver.ts'
+import { startChild } from '../helpers/children.ts'
+import type { GuestHost } from '../helpers/guest.ts'
 import { need, type RequirementName } from '../helpers/requirements.ts'
 
 const NEEDS: RequirementName[] = ['qemu', 'fuse', 'bubblewrap', 'apt-get', 'e2fsprogs']
@@ -170,6 +171,18 @@ test('a VMM that dies is told, and leaves nothing behind', TIMEOUT, async (t) =>
   await t.exception(vm.cont(), /ended/)
 })
 
+test('a driver that is killed takes its VM, helpers and mounts along', TIMEOUT, async (t) => {
+  if (!need(t, ...NEEDS)) return
+  const directory = await shortTmp(t)
+  const child = startChild(t, 'vmm-child', directory)
+  const pid = Number(await child.line())
+  t.ok(pid > 1)
+  t.is((await mountsBelow({ directory })).length, 3, 'memory, kernel and initrd')
+  await child.end('SIGKILL')
+  await until(async () => (await processesOf({ directory })).length === 0)
+  await until(async () => (await mountsBelow({ directory })).length === 0)
+})
+
 test('a restored guest that reboots starts its kernel again', TIMEOUT, async (t) => {
   if (!need(t, ...NEEDS)) return
   const { vm, host, console } = await resumeCopy(t, driver)
@@ -224,13 +237,13 @@ async function nothingLeft(t: Assert, host: GuestHost, pid: number): Promise<voi
   t.alike(await processesOf(host), [], 'no helper')
 }
 
-async function mountsBelow(host: GuestHost): Promise<string[]> {
+async function mountsBelow(host: { directory: string }): Promise<string[]> {
   const table = await readFile('/proc/self/mountinfo', 'utf8')
   return table.split('\n').filter((line) => line.includes(` ${host.directory}/`))
 }
 
 /** Whoever names the run directory in its arguments. */
-async function processesOf(host: GuestHost): Promise<string[]> {
+async function processesOf(host: { directory: string }): Promise<string[]> {
   const found: string[] = []
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue

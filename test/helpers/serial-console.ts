@@ -63,11 +63,12 @@ export class SerialConsole {
     await this.#greet(end)
     const id = randomBytes(6).toString('hex')
     const from = this.#text.length
-    // the quotes keep the marks out of the echo of this very line
-    this.#write(`echo "<"b${id}">"; ${command}\necho "<"e${id} $?">"\n`)
+    // quotes keep the marks out of the echo of this very line; one line, so that no echo gets into the output
+    const quoted = `'${command.replaceAll("'", `'\\''`)}'`
+    this.#write(`echo "<"b${id}">"; eval ${quoted}; echo "<"e${id} $?">"\n`)
     const pattern = new RegExp(`<b${id}>\\r?\\n([\\s\\S]*?)<e${id} (\\d+)>`)
     const match = await this.#match(pattern, from, end, command)
-    const output = withoutPrompts(match[1])
+    const output = match[1].replaceAll('\r', '').replace(/\n$/, '')
     if (match[2] === '0') return output
     throw new HyperparcelError('COMMAND_FAILED', `${command}: exit code ${match[2]}: ${output}`)
   }
@@ -134,11 +135,4 @@ export class SerialConsole {
       if (!this.#closed) this.#retry = setTimeout(() => this.#connect(), RECONNECT_MS)
     })
   }
-}
-
-/** The echo of the line that prints the end mark, and prompts, come between a command's output and the mark. */
-function withoutPrompts(raw: string): string {
-  const text = raw.replaceAll('\r', '').replace(/\x1b\[[0-9;?]*[A-Za-z]/g, '') // oxlint-disable-line no-control-regex
-  const prompt = text.lastIndexOf('parcel# ')
-  return (prompt === -1 ? text : text.slice(0, prompt)).replace(/\n$/, '')
 }

@@ -22,6 +22,8 @@ export interface QemuDriverOptions {
  * segments of 64 KiB, whose rest is at hand.
  */
 const READ_AHEAD_KB = 16
+/** The memory of a VM that boots is all zeros: nothing travels, and fewer faults are faster. */
+const BOOT_READ_AHEAD_KB = 128
 
 export class QemuDriver implements VmmDriver {
   readonly name = 'qemu'
@@ -82,7 +84,8 @@ export class QemuDriver implements VmmDriver {
         throw new HyperparcelError('VMM_FAILED', `Nobody serves the volume ${volume}`)
       }
     }
-    return QemuVm.launch(spec, this.#options.readAheadKb ?? READ_AHEAD_KB)
+    const readAheadKb = this.#options.readAheadKb ?? READ_AHEAD_KB
+    return QemuVm.launch(spec, spec.restore ? readAheadKb : BOOT_READ_AHEAD_KB)
   }
 
   /** QEMU as it is installed here. */

@@ -19,7 +19,6 @@ export class RunFiles {
   readonly directory: string
   readonly memory: FuseFile
   readonly #spec: LaunchSpec
-  readonly #readAheadKb: number
   readonly #sockets: { serialSocket: string; vncSocket: string }
   readonly #boot: FuseFile[] = []
   readonly #made: string[] = []
@@ -27,8 +26,7 @@ export class RunFiles {
   private constructor(spec: LaunchSpec, directory: string, readAheadKb: number) {
     this.#spec = spec
     this.directory = directory
-    this.#readAheadKb = readAheadKb
-    this.memory = this.#fuse('memory', 'memory', false)
+    this.memory = this.#fuse('memory', 'memory', readAheadKb)
     this.#sockets = {
       serialSocket: checkSocketPath(path.join(directory, 'serial.sock')),
       vncSocket: checkSocketPath(path.join(directory, 'vnc.sock'))
@@ -76,9 +74,9 @@ export class RunFiles {
   async openKernel(): Promise<void> {
     const { kernel } = this.#spec.machine
     if (kernel === undefined || this.#boot.length > 0) return
-    this.#boot.push(this.#fuse('kernel', kernel.kernelVolume, true))
+    this.#boot.push(this.#fuse('kernel', kernel.kernelVolume, null))
     if (kernel.initrdVolume !== undefined) {
-      this.#boot.push(this.#fuse('initrd', kernel.initrdVolume, true))
+      this.#boot.push(this.#fuse('initrd', kernel.initrdVolume, null))
     }
     await Promise.all(this.#boot.map((file) => file.ready()))
   }
@@ -105,13 +103,13 @@ export class RunFiles {
     await writeFile(this.#stub, kernelStub(), { mode: 0o600 })
   }
 
-  #fuse(name: string, volume: string, readOnly: boolean): FuseFile {
+  /** Without `readAheadKb` it is for reading only, and read once from its start to its end. */
+  #fuse(name: string, volume: string, readAheadKb: number | null): FuseFile {
     return new FuseFile({
       file: path.join(this.directory, name),
       socket: this.#spec.nbdSockets[volume],
-      readOnly,
-      // a kernel is read once, from its start to its end
-      readAheadKb: readOnly ? 1024 : this.#readAheadKb
+      readOnly: readAheadKb === null,
+      readAheadKb: readAheadKb ?? 1024
     })
   }
 
