@@ -30,7 +30,10 @@ export async function announceVersion(
   const info = { ...body, device: node.identity.device.publicKey, time: params.time }
   const { bytesTotal, missing } = await node.versions.holdings(info, { local: true })
   if (missing.length > 0) {
-    throw new HyperparcelError('DATA_UNREACHABLE', 'A version would reference blocks that are not stored here')
+    throw new HyperparcelError(
+      'DATA_UNREACHABLE',
+      'A version would reference blocks that are not stored here'
+    )
   }
   body.bytesTotal = bytesTotal
   await node.registry.append({ kind: 'version', body })

@@ -7,7 +7,6 @@
 import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import path from 'node:path'
-import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../fleet/index.ts'
 import type { Handlers } from '../ipc/channel.ts'
@@ -201,7 +200,12 @@ export class Runners {
   /** The VM ended by itself. */
   async #afterExit(runner: Runner, status: RunnerStatus): Promise<void> {
     if (status.exit === 'guest') {
-      await this.commitDisks(runner, 'poweroff', '').catch(safetyCatch)
+      await this.commitDisks(runner, 'poweroff', '').catch((err: Error) => {
+        this.#node.logger.error(
+          { err },
+          'The disk of a guest that shut down could not be committed'
+        )
+      })
     }
     await this.end(runner, false)
   }

@@ -137,8 +137,10 @@ export interface RunnerStatus {
   exit: 'guest' | 'quit' | 'died' | null
   /** Milliseconds that the oldest read has been waiting for data; 0 when none waits. */
   waitingMs: number
-  /** Overlay bytes not in any version. */
+  /** Overlay bytes not in any version; chunks that became zero are not counted. */
   dirtyBytes: number
+  /** What is served may be written. */
+  writable: boolean
   start: StartResult | null
   memoryBytes: number
 }

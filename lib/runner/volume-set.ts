@@ -44,6 +44,11 @@ export class VolumeSet {
     return this.#volumes.entries()
   }
 
+  get writable(): boolean {
+    for (const volume of this.#volumes.values()) if (volume.overlay !== null) return true
+    return false
+  }
+
   get dirtyBytes(): number {
     let bytes = 0
     for (const volume of this.#volumes.values()) bytes += volume.dirtyBytes

@@ -243,11 +243,11 @@ function machineOf(parcel: ParcelInfo, { record }: OpenedVersion): MachineConfig
 }
 
 /** True when the disks of a crashed run are to be kept. Rejects with `CRASH_CHOICE` until the user says. */
-async function settleLeftovers(
+export async function settleLeftovers(
   node: FleetNode,
   parcel: ParcelInfo,
   runner: Runner,
-  params: Params<'resume'>
+  params: Pick<Params<'resume'>, 'fromCrash'>
 ): Promise<boolean> {
   const stateDirectory = node.stateDirectory(parcel.id)
   await mkdir(stateDirectory, { recursive: true, mode: 0o700 })
@@ -275,7 +275,7 @@ async function settleLeftovers(
     'CRASH_CHOICE',
     `${parcel.name} ended without being suspended: its disk has changes that no version has`,
     {
-      hint: '"--from-crash disk" boots from that disk (as after a power cut); "--from-crash version" goes back to the last version and drops the changes.'
+      hint: `"hyperparcel resume ${parcel.name} --from-crash disk" boots from that disk (as after a power cut); "--from-crash version" goes back to the last version and drops the changes.`
     }
   )
 }

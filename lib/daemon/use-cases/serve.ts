@@ -8,7 +8,7 @@ import { headVersion, versionByNumber } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
 import type { Runner } from '../runners.ts'
 import type { UseCaseContext } from './context.ts'
-import { takeLease } from './resume.ts'
+import { settleLeftovers, takeLease } from './resume.ts'
 
 export async function serve(
   node: FleetNode,
@@ -20,6 +20,7 @@ export async function serve(
   const info = wanted(node, parcel, params.version)
   const runner = await node.runners.start(parcel, 'serve')
   try {
+    if (params.writable) await settleLeftovers(node, parcel, runner, {})
     const opened = await node.versions.open(info, { priority: 'demand', signal: context.signal })
     await node.runners.open(runner, { info, opened })
     const { volumes } = await runner.process.call('serve', { writable: params.writable })
@@ -34,7 +35,7 @@ export async function serve(
       volumes
     }
   } catch (err) {
-    await node.runners.end(runner, true).catch(safetyCatch)
+    await node.runners.end(runner, false).catch(safetyCatch)
     throw err
   }
 }
@@ -60,10 +61,14 @@ export async function serveStop(
 async function stopServing(node: FleetNode, runner: Runner): Promise<number | null> {
   if (node.runners.get(runner.parcel) !== runner || runner.ending) return null
   runner.ending = true
-  const status = await runner.process.call('status', null)
+  const { writable } = await runner.process.call('status', null)
   let number: number | null = null
-  if (status.dirtyBytes > 0) {
-    number = (await node.runners.commitDisks(runner, 'serve', ''))?.number ?? null
+  try {
+    if (writable) number = (await node.runners.commitDisks(runner, 'serve', ''))?.number ?? null
+  } catch (err) {
+    // What was written stays on the disk, for a resume to decide on.
+    await node.runners.end(runner, false).catch(safetyCatch)
+    throw err
   }
   await node.runners.end(runner, true)
   return number
