@@ -84,7 +84,7 @@ async function startGuest(t: Assert, answer: (text: string) => string = () => ''
     connection.on('error', () => {})
     connection.on('data', (data) => {
       received += data.toString()
-      connection.write(answer(data.toString()))
+      setTimeout(() => connection.write(answer(data.toString())), 100)
     })
   })
   await new Promise<void>((resolve) => server.listen(socket, resolve))

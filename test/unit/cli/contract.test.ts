@@ -1,4 +1,5 @@
 /** What every command keeps: exit codes, one JSON object, global options anywhere. */
+import { existsSync } from 'node:fs'
 import test from 'brittle'
 import { EXIT_OF_CODE, HyperparcelError } from '../../../lib/base/errors.ts'
 import { COMMANDS, LATER } from '../../../lib/cli/commands/index.ts'
@@ -121,6 +122,7 @@ test('a home without a fleet starts no daemon', async (t) => {
   const run = await runCli(['--home', `${paths.home}-new`, 'ls', '--json'])
   t.is(run.code, 1)
   t.is((run.json['error'] as { code: string }).code, 'NO_FLEET')
+  t.absent(existsSync(`${paths.home}-new/daemon.log`))
 })
 
 test('Ctrl-C cancels what is under way and ends with 130', async (t) => {

@@ -89,7 +89,7 @@ test('the meter knows rate and time left', (t) => {
   t.is(view.rate, 2 * MIB)
   t.is(view.etaMs, 4000)
   clock.ms = 2000
-  const next = meter.update({ phase: 'storing', done: 0, total: MIB, unit: 'bytes' })
+  const next = meter.update({ phase: 'storing', done: 9 * MIB, unit: 'bytes' })
   t.is(next.rate, null, 'a new phase starts anew')
   t.is(next.elapsedMs, 0)
 })

@@ -67,7 +67,7 @@ test('a daemon that listens and then fails: its own error too', async (t) => {
   const shape = `{"error":{"code":"FORMAT_TOO_NEW","message":"Too new"}}`
   const program = await daemonScript(
     paths,
-    `setTimeout(() => { console.log('${shape}'); process.exit(6) }, 300)`
+    `setTimeout(() => { console.log('${shape}'); process.exit(6) }, 600)`
   )
   const client = await connectOrStartDaemon(paths, { program })
   await t.exception(client.call('ls', {}), /Too new/)
@@ -112,6 +112,7 @@ try {
   console.log('{"error":{"code":"DAEMON_RUNNING","message":"lost"}}')
   process.exit(1)
 }
+await new Promise((resolve) => setTimeout(resolve, 200))
 await listenUnix('${paths.daemonSocket}', (socket) => new Channel(socket, {
   ls: () => new Promise(() => {}),
   'daemon.status': () => ({ pid: process.pid }),
