@@ -25,11 +25,12 @@ const session = new Session({
   onend: end
 })
 
+// Before it listens: the daemon may connect before we get to go on here.
+let orphan = setTimeout(endIfIdle, ORPHAN_MS)
 const server = await listenUnix(socketPath, (socket) => {
   clearTimeout(orphan)
   host.attach(new Channel(socket, session.handlers()))
 })
-let orphan = setTimeout(endIfIdle, ORPHAN_MS)
 host.on('detach', () => (orphan = setTimeout(endIfIdle, ORPHAN_MS)))
 
 // A terminal's Ctrl-C or a service manager's stop is the daemon's business; a VM must not die of it.
