@@ -156,6 +156,8 @@ export interface RunnerApi {
   import: { params: ImportParams; result: ImportSummary }
   start: { params: StartParams; result: StartResult }
   snapshot: { params: SnapshotParams; result: CommitSummary }
+  /** The user changed their mind: a snapshot that is not published yet rejects with `INTERRUPTED`, and the VM runs on. */
+  cancelSnapshot: { params: null; result: null }
   /** Commits the disks of a VM that is gone, or of writable exports; `version` null when nothing changed. */
   commitDisks: { params: CommitParams; result: CommitSummary | null }
   serve: { params: ServeParams; result: { volumes: Record<string, string> } }

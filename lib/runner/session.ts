@@ -82,6 +82,10 @@ export class Session {
         if (params.quit) this.#end()
         return summary
       },
+      cancelSnapshot: () => {
+        this.#vm?.cancelSnapshot()
+        return null
+      },
       commitDisks: (params: CommitParams, { event }) => this.#commitDisks(params, event),
       serve: (params: ServeParams) => this.#serve(params),
       export: (params: ExportParams, { signal, event }) => this.#export(params, signal, event),

@@ -9,6 +9,7 @@
 import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { Readable } from 'node:stream'
+import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../base/errors.ts'
 import { DEVICE_STATE_BYTES_MAX } from '../base/limits.ts'
 import type { ProgressReporter } from '../base/progress.ts'
@@ -29,6 +30,7 @@ import { VolumeSet, type FrozenSet } from './volume-set.ts'
 
 const STOP_TIMEOUT_MS = 15_000
 const MEMORY = 'memory'
+const NEVER = new AbortController().signal
 
 export class VmSession {
   state: RunnerState = 'idle'
@@ -45,7 +47,8 @@ export class VmSession {
   readonly #onchange: () => void
   #vm: Vm | null = null
   #memoryLost = false
-  #busy = false
+  /** Of the snapshot that is being made. */
+  #snapshot: AbortController | null = null
 
   constructor(context: Context, driver: VmmDriver, params: StartParams, onchange: () => void) {
     this.#context = context
@@ -112,44 +115,64 @@ export class VmSession {
   /** A version of the running VM, with its memory. Rejects with `VMM_STOP_TIMEOUT`, `DATA_UNREACHABLE`, `DISK_FULL` …: the VM runs on. */
   async snapshot(params: SnapshotParams, progress: ProgressReporter): Promise<CommitSummary> {
     const vm = this.#running()
-    if (this.#busy) throw busy()
-    this.#busy = true
+    if (this.#snapshot !== null) throw busy()
+    const abort = new AbortController()
+    this.#snapshot = abort
     this.#space.stop()
     try {
       progress({ phase: 'writing back memory' })
       await this.#syncMemory(vm)
-      const stopped = performance.now()
-      const wasPaused = this.state === 'paused'
-      await this.#stop(vm)
-      this.#change('paused', 'suspending')
-      let made: NewVersion
-      let frozen: FrozenSet | null = null
-      let pauseMs = 0
-      try {
-        const state = await collect(await vm.saveState())
-        await this.#syncMemory(vm)
-        frozen = this.volumes.freeze()
-        if (!params.quit && !wasPaused) {
-          await vm.cont()
-          pauseMs = performance.now() - stopped
-          this.#change('running', null)
-        }
-        made = await this.#commit(params, frozen, state, progress)
-      } catch (err) {
-        frozen?.abandon()
-        if (this.state !== 'gone' && !wasPaused) await vm.cont()
-        this.#change('running', null)
-        throw err
-      }
-      if (params.quit) {
-        pauseMs = performance.now() - stopped
-        await this.#end(vm)
-      }
-      return summarize(made, pauseMs)
+      abort.signal.throwIfAborted()
+      return await this.#snapshotStopped(vm, params, progress, abort.signal)
     } finally {
-      this.#busy = false
+      this.#snapshot = null
       if (this.state === 'running') this.#space.start()
+      else if (this.state === 'paused') this.#space.watchForEnough()
     }
+  }
+
+  /** Too late once the version is being published. */
+  cancelSnapshot(): void {
+    this.#snapshot?.abort(new HyperparcelError('INTERRUPTED', 'The suspend was interrupted'))
+  }
+
+  async #snapshotStopped(
+    vm: Vm,
+    params: SnapshotParams,
+    progress: ProgressReporter,
+    signal: AbortSignal
+  ): Promise<CommitSummary> {
+    const before = { state: this.state, reason: this.reason }
+    const stopped = performance.now()
+    let frozen: FrozenSet | null = null
+    let made: NewVersion
+    let pauseMs: number
+    try {
+      await this.#stop(vm)
+      this.#change('paused', params.quit ? 'suspending' : 'making a checkpoint')
+      const state = await collect(await vm.saveState())
+      await this.#syncMemory(vm)
+      frozen = this.volumes.freeze()
+      if (!params.quit) await this.#goOn(vm, before)
+      pauseMs = performance.now() - stopped
+      made = await this.#commit(params, frozen, state, progress, signal)
+    } catch (err) {
+      frozen?.abandon()
+      await this.#goOn(vm, before).catch(safetyCatch)
+      throw err
+    }
+    if (params.quit) {
+      pauseMs = performance.now() - stopped
+      await this.#end(vm)
+    }
+    return summarize(made, pauseMs)
+  }
+
+  /** As it was before the snapshot stopped it. */
+  async #goOn(vm: Vm, before: { state: RunnerState; reason: string | null }): Promise<void> {
+    if (this.state === 'gone') return
+    if (before.state !== 'paused') await vm.cont()
+    this.#change(before.state, before.reason)
   }
 
   /** After the VM is gone: its disks as a version without memory. Null when nothing changed. */
@@ -160,7 +183,7 @@ export class VmSession {
     if (this.state !== 'gone') throw busy()
     const frozen = this.volumes.freeze([MEMORY])
     try {
-      const made = await this.#commit(params, frozen, null, progress)
+      const made = await this.#commit(params, frozen, null, progress, NEVER)
       await this.volumes.destroy()
       return summarize(made, 0)
     } catch (err) {
@@ -207,13 +230,18 @@ export class VmSession {
     params: CommitParams,
     frozen: FrozenSet,
     state: Buffer[] | null,
-    progress: ProgressReporter
+    progress: ProgressReporter,
+    signal: AbortSignal
   ): Promise<NewVersion> {
     const { stateDirectory } = this.#context.params
     await reserveCommit(stateDirectory, 0)
     const machine = JSON.stringify(this.#params.machine)
     const inputs = frozen.inputs
-    const made = await storeVersion(this.#context, inputs, params, state, machine, progress)
+    const made = await storeVersion(this.#context, inputs, params, state, machine, (event) => {
+      signal.throwIfAborted()
+      progress(event)
+    })
+    signal.throwIfAborted()
     await frozen.markCommit(made.id)
     await publish(this.#context, made)
     await frozen.release(made.id)
@@ -269,14 +297,14 @@ export class VmSession {
   }
 
   async #pauseForSpace(freeBytes: number): Promise<void> {
-    if (this.state !== 'running' || this.#busy) return
+    if (this.state !== 'running' || this.#snapshot !== null) return
     const mib = Math.floor(freeBytes / 1024 ** 2)
     await this.#vm!.stop(STOP_TIMEOUT_MS)
     this.#change('paused', `the disk is nearly full (${mib} MiB left): free some space`)
   }
 
   async #resumeAfterSpace(): Promise<void> {
-    if (this.state !== 'paused' || this.#busy) return
+    if (this.state !== 'paused' || this.#snapshot !== null) return
     await this.#vm!.cont()
     this.#change('running', null)
   }

@@ -1,5 +1,6 @@
 /** suspend, checkpoint, poweroff, discard: versions of a running VM, and its end. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
 import type { Progress, ProgressReporter } from '../../base/progress.ts'
 import type { ParcelInfo } from '../../fleet/index.ts'
@@ -90,6 +91,8 @@ export async function suspendParcel(
     quit
   }
   if (quit) runner.ending = true
+  const oncancel = () => void runner.process.call('cancelSnapshot', null).catch(safetyCatch)
+  opts.signal?.addEventListener('abort', oncancel, { once: true })
   try {
     const summary = await runner.process.call('snapshot', params, {
       onevent: (event) => opts.progress(event as Progress)
@@ -99,6 +102,8 @@ export async function suspendParcel(
   } catch (err) {
     runner.ending = false
     throw err
+  } finally {
+    opts.signal?.removeEventListener('abort', oncancel)
   }
 }
 
