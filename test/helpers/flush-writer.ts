@@ -9,7 +9,7 @@ import { Volume } from '../../lib/volume/volume.ts'
 
 const CHUNKS = 64
 const sizeBytes = CHUNKS * CHUNK_BYTES
-const overlay = await Overlay.create(process.argv[2]!, {
+const overlay = await Overlay.create(process.argv[2], {
   volume: 0,
   name: 'disk0',
   sizeBytes,

@@ -9,7 +9,7 @@ import { Volume } from '../../lib/volume/volume.ts'
 
 const [socketPath, bytes, file, memory] = process.argv.slice(2)
 const sizeBytes = Number(bytes)
-const overlay = await Overlay.create(file!, {
+const overlay = await Overlay.create(file, {
   volume: 0,
   name: 'disk0',
   sizeBytes,
@@ -18,7 +18,7 @@ const overlay = await Overlay.create(file!, {
   ...(memory === 'memory' ? { durable: false, reserveBytes: sizeBytes } : {})
 })
 const server = new NbdServer({
-  socketPath: socketPath!,
+  socketPath: socketPath,
   exports: { disk0: new Volume(new ZeroBase(sizeBytes), overlay) }
 })
 await server.ready()

@@ -36,7 +36,7 @@ test('overlay: every acknowledged flush survives SIGKILL', async (t) => {
       const newest = flushed - ((flushed - chunk + CHUNKS) % CHUNKS)
       const allowed = [newest, newest + CHUNKS].map((n) => Math.max(0, n) % 251)
       const same = content.every((byte) => byte === content[0])
-      if (!same || !allowed.includes(content[0]!)) {
+      if (!same || !allowed.includes(content[0])) {
         return t.fail(`chunk ${chunk} has ${content[0]}, allowed are ${allowed.join()}`)
       }
     }
