@@ -106,6 +106,6 @@ function run(command: string, args: string[], cwd = ROOT): Promise<Run> {
 
 async function temporary(t: Assert): Promise<string> {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'hpk-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  t.teardown(() => rm(directory, { recursive: true, force: true }), { force: true })
   return directory
 }

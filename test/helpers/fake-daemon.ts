@@ -31,7 +31,7 @@ export interface FakeDaemon {
 /** A fresh home that looks like a device of some fleet; removed after the test. */
 export async function temporaryHome(t: Assert): Promise<HomePaths> {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'hpc-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  t.teardown(() => rm(directory, { recursive: true, force: true }), { force: true })
   const paths = await openHome(path.join(directory, 'home'))
   await writeFile(path.join(paths.keys, 'device'), '')
   return paths

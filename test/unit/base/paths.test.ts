@@ -108,6 +108,6 @@ async function longHome(t: Assert): Promise<{ home: string; runtime: string }> {
 
 async function temporary(t: Assert): Promise<string> {
   const directory = await mkdtemp(path.join(os.tmpdir(), 'hpp-'))
-  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  t.teardown(() => rm(directory, { recursive: true, force: true }), { force: true })
   return directory
 }
