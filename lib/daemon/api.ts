@@ -188,6 +188,13 @@ export interface DaemonStatus {
   peers: number
   /** `host:port` as the DHT sees it; null without a network. */
   address: string | null
+  /** With other devices since it started: everything on the wire. */
+  bytes_received: number
+  bytes_sent: number
+  /** Verified blocks of logs that came. */
+  block_bytes_received: number
+  /** Those of them that a guest, or a command, was waiting for. */
+  demand_bytes_received: number
   started: string
 }
 

@@ -5,6 +5,8 @@ export interface PeerCounters {
   /** Verified blocks that came from it, and their bytes. */
   blocksIn: number
   blockBytesIn: number
+  /** Those of them that somebody was waiting for when they came. */
+  demandBytesIn: number
   blocksOut: number
   blockBytesOut: number
   /** Blocks that came although they were here already. */
@@ -17,6 +19,7 @@ export function createCounters(): PeerCounters {
     bytesOut: 0,
     blocksIn: 0,
     blockBytesIn: 0,
+    demandBytesIn: 0,
     blocksOut: 0,
     blockBytesOut: 0,
     blocksWasted: 0

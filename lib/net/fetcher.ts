@@ -495,6 +495,7 @@ export class Fetcher implements BlockFetcher {
     }
     source.counters.blocksIn++
     source.counters.blockBytesIn += bytes
+    if (block.demand) source.counters.demandBytesIn += bytes
     if (watchHas(block)) this.#finish(block)
     this.#schedule()
   }

@@ -162,6 +162,18 @@ export class Network extends ReadyResource {
     })
   }
 
+  /** With all peers since this was opened, those that are gone too. */
+  totals(): PeerCounters {
+    for (const peer of this.#peers.values()) this.#countBytes(peer)
+    const totals = createCounters()
+    for (const counters of this.#counters.values()) {
+      for (const name of Object.keys(totals) as (keyof PeerCounters)[]) {
+        totals[name] += counters[name]
+      }
+    }
+    return totals
+  }
+
   isConnected(publicKey: Buffer): boolean {
     return this.#peers.get(publicKey.toString('hex'))?.calls != null
   }

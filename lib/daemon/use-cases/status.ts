@@ -11,6 +11,7 @@ const PROGRAM_VERSION = readProgramVersion()
 export function daemonStatus(daemon: Daemon): Result<'daemon.status'> {
   const node = daemon.nodeOrNull
   const address = null
+  const traffic = node?.network.totals()
   return {
     pid: process.pid,
     program_version: PROGRAM_VERSION,
@@ -19,6 +20,10 @@ export function daemonStatus(daemon: Daemon): Result<'daemon.status'> {
     fleet: node?.identity.fleet.toString('hex') ?? null,
     peers: node?.network.peers().length ?? 0,
     address,
+    bytes_received: traffic?.bytesIn ?? 0,
+    bytes_sent: traffic?.bytesOut ?? 0,
+    block_bytes_received: traffic?.blockBytesIn ?? 0,
+    demand_bytes_received: traffic?.demandBytesIn ?? 0,
     started: new Date(daemon.started).toISOString()
   }
 }

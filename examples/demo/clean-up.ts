@@ -1,0 +1,120 @@
+/**
+ * Takes away everything that a demo started, knowing nothing but its directory: by asking first, then by ending
+ * every program of ours that has the directory in its arguments. So it works after any failure, and from another process.
+ */
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { readdir, readFile, readlink, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { openHome } from '../../lib/base/paths.ts'
+import { connectDaemon } from '../../lib/daemon/client.ts'
+import { connectRunner } from '../../lib/daemon/runner-process.ts'
+import { unmount } from '../../lib/vmm/qemu/mounts.ts'
+
+export const HOMES = ['home', 'office']
+/** What a demo starts, and what that starts. */
+const PROGRAMS = [
+  'node',
+  'prlimit',
+  'bwrap',
+  'qemu-system-x86_64',
+  'nbdfuse',
+  'fusermount3',
+  'tcpdump'
+]
+const COMMAND_MS = 15_000
+const DAEMON_MS = 15_000
+const RUNNER_MS = 10_000
+const SWEEP_MS = 3000
+
+/** Idempotent. `keep` leaves the files. */
+export async function cleanUp(directory: string, keep: boolean): Promise<void> {
+  const commands = await processes(directory, (line) => !/ (daemon|dht) /.test(line))
+  await end(commands, 'SIGINT', COMMAND_MS)
+  for (const name of HOMES) {
+    const home = path.join(directory, name)
+    if (existsSync(home)) await endDevice(home).catch(() => {}) // the sweep below takes what is left
+  }
+  await end(await processes(directory), 'SIGTERM', SWEEP_MS)
+  await end(await processes(directory), 'SIGKILL', SWEEP_MS)
+  for (const mount of await mountsBelow(directory)) await unmount(mount)
+  if (keep) return
+  for (const name of HOMES) {
+    const run = await readlink(path.join(directory, name, 'run')).catch(() => null)
+    if (run !== null) await rm(run, { recursive: true, force: true })
+  }
+  await rm(directory, { recursive: true, force: true })
+}
+
+/** Drops running VMs, then ends the daemon and runners that nobody has any more. */
+async function endDevice(home: string): Promise<void> {
+  const paths = await openHome(home)
+  const client = await connectDaemon(paths)
+  if (client !== null) {
+    const { running } = await client.call('status', {})
+    for (const name of running) await client.call('discard', { name }).catch(() => {})
+    const { pid } = await client.call('daemon.stop', {})
+    client.close()
+    await gone([pid], DAEMON_MS)
+  }
+  for (const name of await readdir(paths.run).catch(() => [])) {
+    const runner = await connectRunner(path.join(paths.run, name), {})
+    if (runner === null) continue
+    const closed = once(runner.channel, 'close', { signal: AbortSignal.timeout(RUNNER_MS) })
+    await runner.call('quit', { dropOverlays: true }).catch(() => {})
+    await closed.catch(() => {})
+  }
+}
+
+/** Ids of our programs with that directory in their arguments, this process excepted. */
+async function processes(
+  directory: string,
+  which: (commandLine: string) => boolean = () => true
+): Promise<number[]> {
+  const found: number[] = []
+  for (const name of await readdir('/proc')) {
+    const pid = Number(name)
+    if (!Number.isInteger(pid) || pid === process.pid) continue
+    const raw = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')
+    const program = path.basename(raw.slice(0, raw.indexOf('\0')))
+    if (!PROGRAMS.includes(program) && program !== path.basename(process.execPath)) continue
+    const line = `${raw.replaceAll('\0', ' ')} `
+    if (line.includes(`${directory}/`) && which(line)) found.push(pid)
+  }
+  return found
+}
+
+async function end(pids: number[], signal: NodeJS.Signals, timeoutMs: number): Promise<void> {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal)
+    } catch {
+      // gone already
+    }
+  }
+  await gone(pids, timeoutMs)
+}
+
+async function gone(pids: number[], timeoutMs: number): Promise<void> {
+  const deadline = performance.now() + timeoutMs
+  while (pids.some(alive) && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function mountsBelow(directory: string): Promise<string[]> {
+  const table = await readFile('/proc/self/mountinfo', 'utf8')
+  return table
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((mount) => mount.startsWith(`${directory}/`))
+}
