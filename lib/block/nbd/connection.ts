@@ -36,6 +36,8 @@ export class Connection {
   readonly #closed: Promise<void>
   #transmission: Transmission | null = null
   #advancing = false
+  /** The next request waits for room. */
+  #blocked = false
   #paused = false
   #ending = false
   #flushScheduled = false
@@ -63,7 +65,8 @@ export class Connection {
     socket.on('error', () => {})
     socket.on('data', (chunk: Buffer) => {
       this.#input.push(chunk)
-      this.#advance()
+      if (this.#blocked) this.#pause()
+      else this.#advance()
     })
     this.#handshake.start()
   }
@@ -90,22 +93,24 @@ export class Connection {
     const room = this.#transmission === null || this.#transmission.advance(this.#input)
     this.#advancing = false
     this.#queue.flush()
-    if (!room) this.#pause()
-    else if (this.#paused) {
+    this.#blocked = !room
+    if (this.#blocked) {
+      this.#opts.pool.wait(this.#advance)
+    } else if (this.#paused) {
       this.#paused = false
       this.#socket.resume()
     }
   }
 
+  /** While blocked; not before more arrives, because most often there is room again before that. */
   #pause(): void {
-    this.#opts.pool.wait(this.#advance)
     if (this.#paused) return
     this.#paused = true
     this.#socket.pause()
   }
 
   #onroom(): void {
-    if (this.#paused) this.#advance()
+    if (this.#blocked) this.#advance()
   }
 
   /** A device answered late: send what is ready once per turn, not once per answer. */

@@ -20,6 +20,11 @@ import type { Replies } from './replies.ts'
 import type { ReplyQueue } from './reply-queue.ts'
 import type { Slab, SlabPool } from './slab-pool.ts'
 
+/**
+ * Replies that wait for the client. More would only leave the CPU's cache before they leave us; less, and the
+ * socket would run dry between two large reads.
+ */
+const QUEUED_BYTES_MAX = 512 * 1024
 /** Requests under way and replies not yet taken by the client, for one connection. */
 const CONNECTION_BYTES_MAX = 64 * 1024 * 1024
 /** An idle connection may start a request of this size whatever the others do. */
@@ -147,6 +152,7 @@ export class Transmission {
       )
     }
     return (
+      this.#queue.queuedBytes < QUEUED_BYTES_MAX &&
       busyBytes + bytes <= CONNECTION_BYTES_MAX &&
       this.pendingRequests < PENDING_REQUESTS_MAX &&
       this.#pool.hasRoom(bytes)

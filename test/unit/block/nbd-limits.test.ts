@@ -89,8 +89,7 @@ test('nbd limits: a client that never reads cannot fill the memory', async (t) =
     await other.read(i * MiB, 100_000)
     peak = Math.max(peak, server.memoryBytes)
   }
-  t.ok(peak > 8 * MiB, `${peak} bytes: it did ask for much`)
-  t.ok(peak <= 200 * MiB, 'but got a bounded part')
+  t.ok(peak >= MiB && peak <= 4 * MiB, `${peak} bytes for the asked 2000 MiB`)
   for (const c of [client, other]) c.destroy()
   t.ok(await until(() => server.memoryBytes === 0))
 })
