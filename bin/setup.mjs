@@ -26,6 +26,9 @@ const PROGRAMS = [
   ['cpio', 'cpio', null],
   ['nbdinfo', 'libnbd-bin', 'tests with NBD clients'],
   ['nbdcopy', 'libnbd-bin', 'tests with NBD clients'],
+  ['flock', 'util-linux', null],
+  ['prlimit', 'util-linux', null],
+  ['fallocate', 'util-linux', null],
   ['fio', 'fio', 'the block benchmark and tests with fio'],
   ['tcpdump', 'tcpdump', 'the search for plaintext in the traffic'],
   ['ip', 'iproute2', 'tests over a slow network']

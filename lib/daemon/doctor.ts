@@ -39,7 +39,12 @@ async function ask(examiner: Examiner): Promise<Check[]> {
 
 /** Programs that the runner starts. */
 async function tools(): Promise<Check[]> {
-  const wanted = { 'qemu-img': 'qemu-utils', prlimit: 'util-linux', fallocate: 'util-linux' }
+  const wanted = {
+    'qemu-img': 'qemu-utils',
+    prlimit: 'util-linux',
+    fallocate: 'util-linux',
+    flock: 'util-linux'
+  }
   const folders = (process.env['PATH'] ?? '').split(path.delimiter)
   const checks = Object.entries(wanted).map(async ([name, debian]): Promise<Check> => {
     for (const folder of folders) {

@@ -1,6 +1,8 @@
 /** One daemon, from its start to its end, on one home. */
 import { rm } from 'node:fs/promises'
+import path from 'node:path'
 import { HyperparcelError } from '../base/errors.ts'
+import { tryLock } from '../base/lock.ts'
 import type { Logger } from '../base/logger.ts'
 import type { HomePaths } from '../base/paths.ts'
 import { listenUnix } from '../ipc/endpoint.ts'
@@ -22,21 +24,30 @@ export interface DaemonOptions {
 
 /** Resolves when the daemon has ended, by the signal or by `daemon.stop`. Rejects with `DAEMON_RUNNING` when another one has this home. */
 export async function runDaemon(opts: DaemonOptions): Promise<void> {
-  const { paths, network, logger, signal } = opts
+  const { paths } = opts
+  const lock = tryLock(path.join(paths.home, 'daemon.lock'))
+  if (lock === null) {
+    throw new HyperparcelError('DAEMON_RUNNING', `A daemon runs on ${paths.home} already`, {
+      hint: 'One home has one daemon. "hyperparcel daemon stop" ends it.'
+    })
+  }
+  try {
+    await run(opts)
+  } finally {
+    lock.release()
+  }
+}
+
+async function run({ paths, network, logger, signal, onready }: DaemonOptions): Promise<void> {
   const daemon = new Daemon(paths, logger)
   await daemon.ready()
   await daemon.config.set({ bootstrap: network.bootstrap, lan: network.lan })
-  // The socket is the lock, so it comes first; clients wait until the fleet is open.
+  // Clients may connect at once; they are served when the fleet is open.
   let settle: (ok: boolean) => void
   const opened = new Promise<boolean>((resolve) => (settle = resolve))
   const server = await listenUnix(paths.daemonSocket, (socket) => {
     socket.pause()
     void opened.then((ok) => (ok ? serveClient(daemon, socket.resume()) : socket.destroy()))
-  }).catch((err: unknown) => {
-    if ((err as { code?: string }).code !== 'SOCKET_IN_USE') throw err
-    throw new HyperparcelError('DAEMON_RUNNING', `A daemon runs on ${paths.home} already`, {
-      hint: 'One home has one daemon. "hyperparcel daemon stop" ends it.'
-    })
   })
   const end = new Promise<void>((resolve) => {
     daemon.once('stop', resolve)
@@ -48,7 +59,7 @@ export async function runDaemon(opts: DaemonOptions): Promise<void> {
     settle!(true)
     const status = daemonStatus(daemon)
     logger.info({ pid: status.pid, device: status.device }, 'The daemon is ready')
-    opts.onready(status)
+    onready(status)
     await end
   } catch (err) {
     settle!(false)
