@@ -35,7 +35,11 @@ export async function fio(job: FioJob): Promise<FioFigures> {
     ...(job.runtimeMs === undefined ? [] : ['--time_based', `--runtime=${job.runtimeMs}ms`]),
     ...(job.options ?? [])
   ]
-  const { stdout } = await run('fio', args, { maxBuffer: 16 * 1024 * 1024 })
+  const { stdout } = await run('fio', args, { maxBuffer: 16 * 1024 * 1024 }).catch(
+    (err: { stderr?: string; message: string }) => {
+      throw new Error(`fio failed: ${err.stderr || err.message}`)
+    }
+  )
   // fio may print notes before the JSON.
   const report = JSON.parse(stdout.slice(stdout.indexOf('{'))) as {
     jobs: { error: number; read: Side; write: Side }[]

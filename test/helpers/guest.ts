@@ -11,10 +11,14 @@ const PIECE_BYTES = 1024 * 1024
 
 let built: Promise<Guest> | null = null
 
-/** Built once a machine: kept in $HYPERPARCEL_TEST_CACHE or the system's temporary directory. */
+/** What takes long to make and fits every run on this machine: $HYPERPARCEL_TEST_CACHE, or in the system's temporary directory. */
+export function testCache(): string {
+  return process.env['HYPERPARCEL_TEST_CACHE'] ?? path.join(os.tmpdir(), 'hyperparcel-cache')
+}
+
+/** Built once a machine. */
 export function testGuest(): Promise<Guest> {
-  const cache = process.env['HYPERPARCEL_TEST_CACHE'] ?? path.join(os.tmpdir(), 'hyperparcel-cache')
-  built ??= buildGuest(cache)
+  built ??= buildGuest(testCache())
   return built
 }
 

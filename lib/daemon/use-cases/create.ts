@@ -11,6 +11,8 @@ import type { UseCaseContext } from './context.ts'
 const MEMORY_BYTES_MIN = 32 * 1024 ** 2
 const MEMORY_STEP_BYTES = 1024 ** 2
 const CPUS_MAX = 64
+/** A disk has whole sectors: an image that ends within one is filled up with zeros, as QEMU does. */
+const SECTOR_BYTES = 512
 
 export async function create(
   node: FleetNode,
@@ -82,7 +84,8 @@ async function planVolumes(runner: Runner, params: Params<'create'>): Promise<Im
   const volumes: ImportVolume[] = []
   const add = async (name: string, file: string, readOnly: boolean) => {
     const info = await runner.process.call('inspect', { file })
-    volumes.push({ name, file, format: info.format, sizeBytes: info.sizeBytes, readOnly })
+    const sizeBytes = readOnly ? info.sizeBytes : wholeSectors(info.sizeBytes)
+    volumes.push({ name, file, format: info.format, sizeBytes, readOnly })
   }
   for (const [i, file] of params.disks.entries()) await add(`disk${i}`, file, false)
   if (params.sizeBytes !== undefined) {
@@ -90,7 +93,7 @@ async function planVolumes(runner: Runner, params: Params<'create'>): Promise<Im
       name: `disk${params.disks.length}`,
       file: null,
       format: 'raw',
-      sizeBytes: params.sizeBytes,
+      sizeBytes: wholeSectors(params.sizeBytes),
       readOnly: false
     })
   }
@@ -100,6 +103,10 @@ async function planVolumes(runner: Runner, params: Params<'create'>): Promise<Im
     if (params.kernel.initrd !== undefined) await add('initrd', params.kernel.initrd, true)
   }
   return volumes
+}
+
+function wholeSectors(bytes: number): number {
+  return Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES
 }
 
 function machineRequest(params: Params<'create'>, volumes: ImportVolume[]): MachineRequestJson {
