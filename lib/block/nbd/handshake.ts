@@ -9,6 +9,14 @@ import type { BlockDevice } from '../device.ts'
 import { NBD_REQUEST_BYTES_MAX } from '../../base/limits.ts'
 import type { ByteQueue } from './byte-queue.ts'
 import {
+  countedText,
+  parseInfoRequest,
+  parseMetaContextRequest,
+  u16,
+  u64,
+  words
+} from './option-data.ts'
+import {
   BASE_ALLOCATION,
   BASE_ALLOCATION_ID,
   BLOCK_SIZE_MIN,
@@ -62,6 +70,8 @@ export class Handshake {
   #structuredReplies = false
   /** Name as the client gave it, of the export for which it chose `base:allocation`. */
   #contextExport: string | null = null
+  /** An option whose data is still to come. */
+  #pending: { option: number; length: number } | null = null
   #options = 0
   #done = false
 
@@ -89,8 +99,6 @@ export class Handshake {
       this.#serve(option, input.take(length))
     }
   }
-
-  #pending: { option: number; length: number } | null = null
 
   /** True when an option's header is here. */
   #header(input: ByteQueue): boolean {
@@ -143,8 +151,7 @@ export class Handshake {
   #exportName(name: string): void {
     const found = this.#host.exports.find(name)
     if (found === null) return this.#malformed()
-    const size = Buffer.alloc(8)
-    size.writeBigUInt64BE(BigInt(found.device.size))
+    const size = u64(found.device.size)
     const padding = Buffer.alloc(this.#noZeroes ? 0 : 124)
     this.#host.write(Buffer.concat([size, u16(this.#transmissionFlags(found.device)), padding]))
     this.#finish(name, found)
@@ -152,26 +159,27 @@ export class Handshake {
 
   #list(option: number, data: Buffer): void {
     if (data.byteLength > 0) return this.#invalid(option, 'This option takes no data')
-    for (const name of this.#host.exports.names()) this.#reply(option, REP.SERVER, lengthAnd(name))
+    for (const name of this.#host.exports.names())
+      this.#reply(option, REP.SERVER, countedText(name))
     this.#reply(option, REP.ACK)
   }
 
   #info(option: number, data: Buffer): void {
     const request = parseInfoRequest(data)
     if (request === null) return this.#invalid(option, 'The request is malformed')
-    const found = this.#host.exports.find(request.name)
-    if (found === null) return this.#reply(option, REP.ERR_UNKNOWN, text('There is no such export'))
-    const size = Buffer.alloc(8)
-    size.writeBigUInt64BE(BigInt(found.device.size))
+    const found = this.#host.exports.find(request.exportName)
+    if (found === null)
+      return this.#reply(option, REP.ERR_UNKNOWN, Buffer.from('There is no such export'))
+    const size = u64(found.device.size)
     const flags = u16(this.#transmissionFlags(found.device))
     this.#reply(option, REP.INFO, Buffer.concat([u16(INFO.EXPORT), size, flags]))
     const blockSizes = words(BLOCK_SIZE_MIN, BLOCK_SIZE_PREFERRED, NBD_REQUEST_BYTES_MAX)
     this.#reply(option, REP.INFO, Buffer.concat([u16(INFO.BLOCK_SIZE), blockSizes]))
     if (request.infos.includes(INFO.NAME)) {
-      this.#reply(option, REP.INFO, Buffer.concat([u16(INFO.NAME), text(found.name)]))
+      this.#reply(option, REP.INFO, Buffer.concat([u16(INFO.NAME), Buffer.from(found.name)]))
     }
     this.#reply(option, REP.ACK)
-    if (option === OPT.GO) this.#finish(request.name, found)
+    if (option === OPT.GO) this.#finish(request.exportName, found)
   }
 
   #metaContext(option: number, data: Buffer): void {
@@ -182,16 +190,16 @@ export class Handshake {
     }
     const request = parseMetaContextRequest(data)
     if (request === null) return this.#invalid(option, 'The request is malformed')
-    if (this.#host.exports.find(request.name) === null) {
-      return this.#reply(option, REP.ERR_UNKNOWN, text('There is no such export'))
+    if (this.#host.exports.find(request.exportName) === null) {
+      return this.#reply(option, REP.ERR_UNKNOWN, Buffer.from('There is no such export'))
     }
     const asked = request.queries.includes(BASE_ALLOCATION)
     const listed = !set && (request.queries.length === 0 || request.queries.includes('base:'))
     if (asked || listed) {
       const id = words(set ? BASE_ALLOCATION_ID : 0)
-      this.#reply(option, REP.META_CONTEXT, Buffer.concat([id, text(BASE_ALLOCATION)]))
+      this.#reply(option, REP.META_CONTEXT, Buffer.concat([id, Buffer.from(BASE_ALLOCATION)]))
     }
-    if (set && asked) this.#contextExport = request.name
+    if (set && asked) this.#contextExport = request.exportName
     this.#reply(option, REP.ACK)
   }
 
@@ -215,7 +223,7 @@ export class Handshake {
   }
 
   #invalid(option: number, message: string): void {
-    this.#reply(option, REP.ERR_INVALID, text(message))
+    this.#reply(option, REP.ERR_INVALID, Buffer.from(message))
   }
 
   #malformed(): void {
@@ -226,57 +234,4 @@ export class Handshake {
   #reply(option: number, type: number, data: Buffer = Buffer.alloc(0)): void {
     this.#host.write(Buffer.concat([words(...REPLY_MAGIC, option, type, data.byteLength), data]))
   }
-}
-
-/** name length 4, name, count 2, then count × 2. */
-function parseInfoRequest(data: Buffer): { name: string; infos: number[] } | null {
-  const name = readString(data, 0)
-  if (name === null || data.byteLength < name.end + 2) return null
-  const count = data.readUInt16BE(name.end)
-  if (data.byteLength !== name.end + 2 + count * 2) return null
-  const infos = Array.from({ length: count }, (_, i) => data.readUInt16BE(name.end + 2 + i * 2))
-  return { name: name.value, infos }
-}
-
-/** name length 4, name, count 4, then count × (length 4, query). */
-function parseMetaContextRequest(data: Buffer): { name: string; queries: string[] } | null {
-  const name = readString(data, 0)
-  if (name === null || data.byteLength < name.end + 4) return null
-  const count = data.readUInt32BE(name.end)
-  const queries: string[] = []
-  let position = name.end + 4
-  for (let i = 0; i < count; i++) {
-    const query = readString(data, position)
-    if (query === null) return null
-    queries.push(query.value)
-    position = query.end
-  }
-  return position === data.byteLength ? { name: name.value, queries } : null
-}
-
-function readString(data: Buffer, at: number): { value: string; end: number } | null {
-  if (data.byteLength < at + 4) return null
-  const end = at + 4 + data.readUInt32BE(at)
-  return end <= data.byteLength ? { value: data.toString('utf8', at + 4, end), end } : null
-}
-
-function words(...values: number[]): Buffer {
-  const buffer = Buffer.alloc(values.length * 4)
-  values.forEach((value, i) => buffer.writeUInt32BE(value, i * 4))
-  return buffer
-}
-
-function u16(value: number): Buffer {
-  const buffer = Buffer.alloc(2)
-  buffer.writeUInt16BE(value)
-  return buffer
-}
-
-function text(value: string): Buffer {
-  return Buffer.from(value)
-}
-
-function lengthAnd(value: string): Buffer {
-  const bytes = text(value)
-  return Buffer.concat([words(bytes.byteLength), bytes])
 }

@@ -15,7 +15,15 @@ import { NBD_REQUEST_BYTES_MAX } from '../../base/limits.ts'
 import type { BlockDevice, BlockExtent } from '../device.ts'
 import type { ByteQueue } from './byte-queue.ts'
 import { nbdErrorOf } from './errors.ts'
-import { CMD, CMD_FLAG, NBD_ERROR, REQUEST_BYTES, REQUEST_MAGIC } from './protocol.ts'
+import { Payload } from './payload.ts'
+import { CMD, CMD_FLAG, REQUEST_BYTES } from './protocol.ts'
+import {
+  decodeRequest,
+  newRequest,
+  refusalOf,
+  type Request,
+  type RequestLimits
+} from './request.ts'
 import type { Replies } from './replies.ts'
 import type { ReplyQueue } from './reply-queue.ts'
 import type { Slab, SlabPool } from './slab-pool.ts'
@@ -54,16 +62,6 @@ export interface TransmissionOptions {
   onprogress(): void
 }
 
-/** The request whose header was read and that has not started yet. Cookies are opaque: two halves. */
-interface Header {
-  flags: number
-  type: number
-  cookieHigh: number
-  cookieLow: number
-  offset: number
-  length: number
-}
-
 export class Transmission {
   /** Requests that the device has begun and not finished. */
   pendingRequests = 0
@@ -75,14 +73,13 @@ export class Transmission {
   readonly #pool: SlabPool
   readonly #queue: ReplyQueue
   readonly #replies: Replies
-  readonly #header: Header = newHeader()
+  readonly #limits: RequestLimits
+  readonly #payload: Payload
+  /** The request whose header was read and that has not started yet. */
+  readonly #request = newRequest()
   #hasHeader = false
   /** Bytes of a refused write's payload still to come. */
   #skipBytes = 0
-  /** A write whose payload arrives in pieces. */
-  #payload: Buffer | null = null
-  #payloadBytes = 0
-  #scratch: Buffer | null = null
   #holeCheck = true
   #disconnecting = false
   #closed = false
@@ -93,6 +90,13 @@ export class Transmission {
     this.#pool = opts.pool
     this.#queue = opts.queue
     this.#replies = opts.replies
+    this.#payload = new Payload(opts.pool)
+    this.#limits = {
+      sizeBytes: opts.device.size,
+      readOnly: opts.device.readOnly,
+      structuredReplies: opts.structuredReplies,
+      blockStatus: opts.blockStatus
+    }
   }
 
   /** Serves what is complete. False when it stopped for lack of room: call again after progress. */
@@ -104,11 +108,11 @@ export class Transmission {
       }
       if (!this.#hasHeader && !this.#readHeader(input)) return true
       if (!this.#hasRoom()) return false
-      const header = this.#header
-      if (header.type === CMD.WRITE) {
-        if (!this.#write(header, input)) return true
+      const request = this.#request
+      if (request.type === CMD.WRITE) {
+        if (!this.#write(request, input)) return true
       } else {
-        this.#serve(header)
+        this.#serve(request)
       }
       this.#hasHeader = false
     }
@@ -118,31 +122,23 @@ export class Transmission {
   /** The connection is gone. */
   close(): void {
     this.#closed = true
-    this.#dropPayload()
+    this.#payload.release(false)
   }
 
   #readHeader(input: ByteQueue): boolean {
     if (input.byteLength < REQUEST_BYTES) return false
     const bytes = input.take(REQUEST_BYTES)
-    if (bytes.readUInt32BE(0) !== REQUEST_MAGIC) {
+    if (!decodeRequest(bytes, this.#request)) {
       this.#opts.onmalformed()
       return false
     }
-    const header = this.#header
-    header.flags = bytes.readUInt16BE(4)
-    header.type = bytes.readUInt16BE(6)
-    header.cookieHigh = bytes.readUInt32BE(8)
-    header.cookieLow = bytes.readUInt32BE(12)
-    // Not exact above 2^53, but then larger than any device all the same.
-    header.offset = bytes.readUInt32BE(16) * 2 ** 32 + bytes.readUInt32BE(20)
-    header.length = bytes.readUInt32BE(24)
     this.#hasHeader = true
     return true
   }
 
   #hasRoom(): boolean {
-    const { type, length } = this.#header
-    if (this.#payload !== null) return true
+    const { type, length } = this.#request
+    if (this.#payload.started) return true
     const moves = (type === CMD.READ || type === CMD.WRITE) && length <= NBD_REQUEST_BYTES_MAX
     const bytes = moves ? length : SMALL_REQUEST_BYTES
     const busyBytes = this.#pendingBytes + this.#queue.queuedBytes
@@ -159,71 +155,31 @@ export class Transmission {
     )
   }
 
-  #serve(header: Header): void {
-    const error = this.#check(header)
-    if (error !== 0) return this.#refuse(header, error)
-    const { flags, offset, length } = header
+  #serve(request: Request): void {
+    const error = refusalOf(request, this.#limits)
+    if (error !== 0) return this.#refuse(request, error)
+    const { flags, offset, length } = request
     const fua = (flags & CMD_FLAG.FUA) !== 0
-    switch (header.type) {
+    switch (request.type) {
       case CMD.READ:
-        return this.#read(header)
+        return this.#read(request)
       case CMD.BLOCK_STATUS:
-        return this.#blockStatus(header)
+        return this.#blockStatus(request)
       case CMD.FLUSH:
-        return this.#change(header, () => this.#device.flush())
+        return this.#change(request, () => this.#device.flush())
       case CMD.TRIM:
-        return this.#change(header, () => this.#device.trim(offset, length, fua))
+        return this.#change(request, () => this.#device.trim(offset, length, fua))
       case CMD.WRITE_ZEROES: {
         const mayTrim = (flags & CMD_FLAG.NO_HOLE) === 0
-        return this.#change(header, () => this.#device.writeZeroes(offset, length, mayTrim, fua))
+        return this.#change(request, () => this.#device.writeZeroes(offset, length, mayTrim, fua))
       }
-      default: // DISC, see #check
+      default: // DISC: the others are refused
         this.#disconnecting = true
         this.#disconnectWhenDone()
     }
   }
 
-  /** 0, or the error with which the request is refused. */
-  #check({ type, flags, offset, length }: Header): number {
-    const beyond = offset > this.#device.size || length > this.#device.size - offset
-    switch (type) {
-      case CMD.READ: {
-        const allowed = CMD_FLAG.FUA | (this.#opts.structuredReplies ? CMD_FLAG.DF : 0)
-        const bad = (flags & ~allowed) !== 0 || beyond || length > NBD_REQUEST_BYTES_MAX
-        return bad ? NBD_ERROR.EINVAL : 0
-      }
-      case CMD.WRITE:
-        if ((flags & ~CMD_FLAG.FUA) !== 0 || length > NBD_REQUEST_BYTES_MAX) return NBD_ERROR.EINVAL
-        if (this.#device.readOnly) return NBD_ERROR.EPERM
-        return beyond ? NBD_ERROR.ENOSPC : 0
-      case CMD.FLUSH:
-        return (flags & ~CMD_FLAG.FUA) !== 0 || offset !== 0 || length !== 0 ? NBD_ERROR.EINVAL : 0
-      case CMD.TRIM:
-        if ((flags & ~CMD_FLAG.FUA) !== 0) return NBD_ERROR.EINVAL
-        if (this.#device.readOnly) return NBD_ERROR.EPERM
-        return beyond ? NBD_ERROR.EINVAL : 0
-      case CMD.WRITE_ZEROES: {
-        const allowed = CMD_FLAG.FUA | CMD_FLAG.NO_HOLE | CMD_FLAG.FAST_ZERO
-        if ((flags & ~allowed) !== 0) return NBD_ERROR.EINVAL
-        if (this.#device.readOnly) return NBD_ERROR.EPERM
-        if (beyond) return NBD_ERROR.ENOSPC
-        // Forgetting is fast; reserving may not be.
-        const reserveFast = CMD_FLAG.NO_HOLE | CMD_FLAG.FAST_ZERO
-        return (flags & reserveFast) === reserveFast ? NBD_ERROR.ENOTSUP : 0
-      }
-      case CMD.BLOCK_STATUS: {
-        const allowed = CMD_FLAG.FUA | CMD_FLAG.REQ_ONE
-        const bad = (flags & ~allowed) !== 0 || beyond || length === 0 || !this.#opts.blockStatus
-        return bad ? NBD_ERROR.EINVAL : 0
-      }
-      case CMD.DISC:
-        return 0
-      default:
-        return NBD_ERROR.EINVAL
-    }
-  }
-
-  #read({ cookieHigh, cookieLow, offset, length }: Header): void {
+  #read({ cookieHigh, cookieLow, offset, length }: Request): void {
     if (length === 0) return this.#replies.empty(cookieHigh, cookieLow)
     if (
       length >= HOLE_CHECK_BYTES &&
@@ -288,65 +244,52 @@ export class Transmission {
   }
 
   /** False while the payload is not complete. */
-  #write(header: Header, input: ByteQueue): boolean {
-    const { length, offset, cookieHigh, cookieLow } = header
-    let source: Buffer | null = this.#payload
-    if (source === null) {
-      const error = this.#check(header)
+  #write(request: Request, input: ByteQueue): boolean {
+    const { length } = request
+    if (!this.#payload.started) {
+      const error = refusalOf(request, this.#limits)
       if (error !== 0) {
         this.#skipBytes = length
-        this.#refuse(header, error)
+        this.#refuse(request, error)
         return true
       }
       if (length === 0) {
-        this.#replies.done(cookieHigh, cookieLow)
+        this.#replies.done(request.cookieHigh, request.cookieLow)
         return true
       }
-      if (input.byteLength >= length) source = input.takeContiguous(length)
-      if (source === null) source = this.#startPayload(length)
+      const slice = input.byteLength >= length ? input.takeContiguous(length) : null
+      if (slice !== null) {
+        this.#store(request, slice)
+        return true
+      }
+      this.#payload.start(length)
     }
-    if (source === this.#payload) {
-      this.#payloadBytes += input.copyTo(source, this.#payloadBytes, length - this.#payloadBytes)
-      if (this.#payloadBytes < length) return false
-      this.#payload = null
-    }
-    this.#store(source, offset, cookieHigh, cookieLow, (header.flags & CMD_FLAG.FUA) !== 0)
+    const source = this.#payload.fill(input)
+    if (source === null) return false
+    this.#payload.release(this.#store(request, source))
     return true
   }
 
-  #startPayload(length: number): Buffer {
-    // The device keeps no reference to what it was given, so small payloads share one buffer.
-    if (this.#scratch === null || this.#scratch.byteLength < length) {
-      this.#scratch = Buffer.allocUnsafeSlow(Math.max(length, HOLE_CHECK_BYTES))
-    }
-    this.#pool.charge(length)
-    this.#payloadBytes = 0
-    return (this.#payload = this.#scratch.subarray(0, length))
-  }
-
-  #dropPayload(): void {
-    if (this.#payload === null) return
-    this.#pool.discharge(this.#payload.byteLength)
-    this.#payload = null
-  }
-
-  #store(source: Buffer, offset: number, high: number, low: number, fua: boolean): void {
+  /** True when the device is still at it. */
+  #store({ flags, offset, cookieHigh, cookieLow }: Request, source: Buffer): boolean {
     const length = source.byteLength
-    const copied = this.#scratch !== null && source.buffer === this.#scratch.buffer
-    if (copied) this.#pool.discharge(length)
     let result: void | Promise<void>
     try {
-      result = this.#device.pwrite(source, offset, fua)
+      result = this.#device.pwrite(source, offset, (flags & CMD_FLAG.FUA) !== 0)
     } catch (err) {
-      return this.#fail(high, low, err)
+      this.#fail(cookieHigh, cookieLow, err)
+      return false
     }
-    if (copied && (result !== undefined || length > ALWAYS_ALLOWED_BYTES)) this.#scratch = null
-    if (result === undefined) return this.#replies.done(high, low)
+    if (result === undefined) {
+      this.#replies.done(cookieHigh, cookieLow)
+      return false
+    }
     this.#pool.charge(length)
-    this.#changeLater(result, high, low, length, length)
+    this.#changeLater(result, cookieHigh, cookieLow, length, length)
+    return true
   }
 
-  #change({ cookieHigh, cookieLow }: Header, run: () => void | Promise<void>): void {
+  #change({ cookieHigh, cookieLow }: Request, run: () => void | Promise<void>): void {
     let result: void | Promise<void>
     try {
       result = run()
@@ -377,7 +320,7 @@ export class Transmission {
     )
   }
 
-  #blockStatus({ cookieHigh, cookieLow, flags, offset, length }: Header): void {
+  #blockStatus({ cookieHigh, cookieLow, flags, offset, length }: Request): void {
     const one = (flags & CMD_FLAG.REQ_ONE) !== 0
     const answer = (extents: BlockExtent[]) =>
       this.#replies.blockStatus(cookieHigh, cookieLow, extents)
@@ -396,7 +339,7 @@ export class Transmission {
       .catch(this.#opts.onerror)
   }
 
-  #refuse({ type, cookieHigh, cookieLow }: Header, error: number): void {
+  #refuse({ type, cookieHigh, cookieLow }: Request, error: number): void {
     if (type === CMD.READ || type === CMD.BLOCK_STATUS) {
       this.#replies.readError(cookieHigh, cookieLow, error, '')
     } else {
@@ -430,8 +373,4 @@ export class Transmission {
   #disconnectWhenDone(): void {
     if (this.pendingRequests === 0 && !this.#closed) this.#opts.ondisconnect()
   }
-}
-
-function newHeader(): Header {
-  return { flags: 0, type: 0, cookieHigh: 0, cookieLow: 0, offset: 0, length: 0 }
 }
