@@ -43,15 +43,26 @@ export function decompress(compression: number, data: Buffer, rawBytes: number):
   }
   if (compression !== COMPRESSION.ZSTD) throw corrupt()
   if (frameBlocks(data) > BLOCKS_MIN + rawBytes / SPLIT_BYTES) throw corrupt()
-  const raw = decoder.decodeSync(data)
+  const raw = decode(data)
   if (raw.byteLength !== rawBytes) throw corrupt()
   return raw
+}
+
+function decode(data: Buffer): Buffer {
+  try {
+    return decoder.decodeSync(data)
+  } catch (err) {
+    throw corrupt(err)
+  }
 }
 
 const BLOCKS_MIN = 8
 const SPLIT_BYTES = 512
 
-/** The number of blocks in a zstd frame (RFC 8878, 3.1.1), read from its block headers. */
+/**
+ * The number of blocks in a zstd frame (RFC 8878, 3.1.1), read from its block headers. Nothing may follow the
+ * frame: the decoder would go on with the next one.
+ */
 function frameBlocks(frame: Buffer): number {
   if (frame.byteLength < 9 || frame.readUInt32LE(0) !== 0xfd2fb528) throw corrupt()
   const descriptor = frame[4]
@@ -64,10 +75,15 @@ function frameBlocks(frame: Buffer): number {
     const header = frame.readUIntLE(at, 3)
     const runLength = ((header >> 1) & 3) === 1
     at += 3 + (runLength ? 1 : header >> 3)
-    if ((header & 1) === 1) return blocks
+    if ((header & 1) === 0) continue
+    const checksumBytes = (descriptor & 4) === 0 ? 0 : 4
+    if (at + checksumBytes !== frame.byteLength) throw corrupt()
+    return blocks
   }
 }
 
-function corrupt(): HyperparcelError {
-  return new HyperparcelError('DATA_CORRUPT', 'Compressed data does not decode to what it says')
+function corrupt(cause?: unknown): HyperparcelError {
+  return new HyperparcelError('DATA_CORRUPT', 'Compressed data does not decode to what it says', {
+    cause
+  })
 }

@@ -62,4 +62,8 @@ test('data of another size, cut frames, bombs and rubbish are refused', async (t
   const bomb = compressSync(Buffer.alloc(256 * 1024 * 1024))
   t.ok(bomb.data.byteLength < 64 * 1024, `a bomb of ${bomb.data.byteLength} bytes`)
   await corrupt(() => decompress(bomb.compression, bomb.data, 65_536))
+  const small = compressSync(Buffer.alloc(65_536, 'parcel'))
+  await corrupt(() => decompress(compression, Buffer.concat([small.data, bomb.data]), 65_536))
+  await corrupt(() => decompress(compression, Buffer.concat([data, Buffer.alloc(1)]), 65_536))
+  await corrupt(() => decompress(compression, data.subarray(0, -1), 65_536))
 })
