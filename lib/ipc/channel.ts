@@ -5,19 +5,25 @@
  * cancelled; both sides may ask. Nothing is retried here: when the socket closes, every pending call
  * rejects with `CHANNEL_CLOSED` and every running handler's signal aborts.
  *
- * Backpressure: a call waits for `drain` before it writes, so a slow reader holds its writers back.
+ * Backpressure: calls and answers wait for `drain` before they write, so a slow reader holds its writers back;
+ * a far side that has too many requests under way gets errors. Malformed frames cost the connection, nothing else.
  */
 import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { HyperparcelError, type ErrorShape } from '../base/errors.ts'
 import { FRAME, FrameParser, writeFrame, type Frame } from './frame.ts'
 
+/** Requests of the far side under way at once. */
+const RUNNING_MAX = 4096
+/** A far side that leaves that much unread is dropped. */
+const UNREAD_BYTES_MAX = 128 * 1024 * 1024
+
 export interface RequestContext {
   /** Raw bytes that came with the request; owned by the handler. */
   attachment: Buffer
   /** Aborts when the caller cancels or is gone. */
   signal: AbortSignal
-  /** Sends one event to the caller. */
+  /** Sends one event to the caller, until the handler ends. */
   event(json: unknown): void
 }
 
@@ -94,7 +100,7 @@ export class Channel extends EventEmitter {
     params: unknown,
     opts: CallOptions = {}
   ): Promise<Answer<T>> {
-    if (this.socket.writableNeedDrain && !this.#closed) await this.#drained()
+    while (this.socket.writableNeedDrain && !this.#closed) await this.#drained()
     if (this.#closed) throw closedError()
     opts.signal?.throwIfAborted()
     const id = this.#nextId
@@ -106,7 +112,7 @@ export class Channel extends EventEmitter {
       const pending = this.#pending.get(id)
       if (pending === undefined) return
       this.#pending.delete(id)
-      if (!this.#closed) writeFrame(this.socket, FRAME.CANCEL, id, undefined)
+      this.#send(FRAME.CANCEL, id, undefined)
       pending.reject(opts.signal!.reason as Error)
     }
     opts.signal?.addEventListener('abort', oncancel, { once: true })
@@ -138,9 +144,10 @@ export class Channel extends EventEmitter {
   }
 
   #onframe(frame: Frame): void {
+    if (this.socket.destroyed) return
     switch (frame.kind) {
       case FRAME.REQUEST:
-        void this.#serve(frame)
+        void this.#serve(frame.id, requestOf(frame), frame.attachment) // never rejects
         return
       case FRAME.CANCEL:
         this.#running
@@ -151,21 +158,25 @@ export class Channel extends EventEmitter {
         this.#pending.get(frame.id)?.resolve({ json: frame.json, attachment: frame.attachment })
         return
       case FRAME.ERROR:
-        this.#pending.get(frame.id)?.reject(HyperparcelError.fromJSON(frame.json as ErrorShape))
+        this.#pending.get(frame.id)?.reject(errorOf(frame))
         return
       case FRAME.EVENT:
         this.#pending.get(frame.id)?.onevent?.(frame.json)
         return
       default:
-        throw new HyperparcelError('FORMAT_INVALID', `A frame has the unknown kind ${frame.kind}`)
+        throw malformed(`A frame has the unknown kind ${frame.kind}`)
     }
   }
 
-  async #serve(frame: Frame): Promise<void> {
-    const { method, params } = frame.json as { method: string; params: unknown }
+  async #serve(id: number, { method, params }: Request, attachment: Buffer): Promise<void> {
     const controller = new AbortController()
-    this.#running.set(frame.id, controller)
+    const known = this.#running.has(id)
     try {
+      if (known) throw malformed('A request has the id of another one')
+      if (this.#running.size >= RUNNING_MAX) {
+        throw new HyperparcelError('TOO_MANY_REQUESTS', 'Too many requests are under way')
+      }
+      this.#running.set(id, controller)
       const handler = Object.hasOwn(this.#handlers, method) ? this.#handlers[method] : undefined
       if (handler === undefined) {
         throw new HyperparcelError('UNKNOWN_METHOD', `There is no method ${method} here`, {
@@ -173,24 +184,37 @@ export class Channel extends EventEmitter {
         })
       }
       const result = await handler(params, {
-        attachment: frame.attachment,
+        attachment,
         signal: controller.signal,
         event: (json) => {
-          if (!this.#closed) writeFrame(this.socket, FRAME.EVENT, frame.id, json)
+          if (this.#running.get(id) === controller) this.#send(FRAME.EVENT, id, json)
         }
       })
-      if (this.#closed) return
-      if (result instanceof Reply) {
-        writeFrame(this.socket, FRAME.RESPONSE, frame.id, result.json, result.attachments)
-      } else {
-        writeFrame(this.socket, FRAME.RESPONSE, frame.id, result ?? null)
-      }
+      while (this.socket.writableNeedDrain && !this.#closed) await this.#drained()
+      const reply = result instanceof Reply ? result : new Reply(result ?? null, [])
+      this.#send(FRAME.RESPONSE, id, reply.json, reply.attachments)
     } catch (err) {
-      if (!this.#closed) {
-        writeFrame(this.socket, FRAME.ERROR, frame.id, HyperparcelError.from(err).toJSON())
-      }
+      if (known) this.socket.destroy(err as Error)
+      else this.#sendError(id, err)
     } finally {
-      this.#running.delete(frame.id)
+      if (this.#running.get(id) === controller) this.#running.delete(id)
+    }
+  }
+
+  #send(kind: number, id: number, json: unknown, attachments?: Buffer[]): void {
+    const { socket } = this
+    if (this.#closed || !socket.writable) return
+    if (socket.writableLength > UNREAD_BYTES_MAX) socket.destroy()
+    else writeFrame(socket, kind, id, json, attachments)
+  }
+
+  #sendError(id: number, err: unknown): void {
+    const { code, message, hint, context } = HyperparcelError.from(err)
+    try {
+      this.#send(FRAME.ERROR, id, { code, message, hint, context })
+    } catch {
+      // The context cannot be sent.
+      this.#send(FRAME.ERROR, id, { code, message: message.slice(0, 1000) })
     }
   }
 
@@ -207,4 +231,27 @@ export class Channel extends EventEmitter {
 
 function closedError(): HyperparcelError {
   return new HyperparcelError('CHANNEL_CLOSED', 'The other process closed the connection')
+}
+
+interface Request {
+  method: string
+  params: unknown
+}
+
+function requestOf({ json }: Frame): Request {
+  const { method, params } = (json ?? {}) as { method?: unknown; params?: unknown }
+  if (typeof method !== 'string') throw malformed('A request names no method')
+  return { method, params }
+}
+
+function errorOf({ json }: Frame): HyperparcelError {
+  const { code, message } = (json ?? {}) as { code?: unknown; message?: unknown }
+  if (typeof code !== 'string' || typeof message !== 'string') {
+    throw malformed('An error has no code or no message')
+  }
+  return HyperparcelError.fromJSON(json as ErrorShape)
+}
+
+function malformed(message: string): HyperparcelError {
+  return new HyperparcelError('FORMAT_INVALID', message)
 }

@@ -8,31 +8,39 @@ import { HyperparcelError } from '../base/errors.ts'
 
 /**
  * Listens on `path`. A socket file that nobody answers on is replaced.
- * Rejects with `SOCKET_IN_USE` when somebody answers, `SOCKET_PATH_TOO_LONG` when the path does not fit.
+ * Rejects with `SOCKET_IN_USE` when somebody answers, `SOCKET_PATH_TOO_LONG` when the path does not fit, or with
+ * the system's error when nobody can tell.
  */
 export async function listenUnix(
   path: string,
   onconnection: (socket: net.Socket) => void
 ): Promise<net.Server> {
   checkSocketPath(path)
-  const alive = await connectUnix(path).catch(() => null)
+  const alive = await connectUnix(path).catch(nobodyThere)
   if (alive !== null) {
     alive.destroy()
     throw new HyperparcelError('SOCKET_IN_USE', `Another process already listens on ${path}`)
   }
   await rm(path, { force: true })
   const server = net.createServer(onconnection)
-  const mask = process.umask(0o177)
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    // It binds before it returns; the mask is that of the whole process, so only for that long.
+    const mask = process.umask(0o177)
+    try {
       server.listen(path, resolve)
-    })
-  } finally {
-    process.umask(mask)
-  }
+    } finally {
+      process.umask(mask)
+    }
+  })
   await chmod(path, 0o600)
   return server
+}
+
+/** Anything else than these may be a listener that is busy. */
+function nobodyThere(err: unknown): null {
+  if (['ENOENT', 'ECONNREFUSED'].includes((err as { code: string }).code)) return null
+  throw err
 }
 
 /** Connects, or rejects with the system's error (`ENOENT`, `ECONNREFUSED` when nobody listens). */

@@ -105,11 +105,20 @@ function decode(body: Buffer): Frame {
   if (jsonBytes > body.byteLength - 9) {
     throw new HyperparcelError('FORMAT_INVALID', 'A frame has a JSON part longer than itself')
   }
-  const text = body.toString('utf8', 9, 9 + jsonBytes)
   return {
     kind: body.readUInt8(0),
     id: body.readUInt32LE(1),
-    json: text === '' ? undefined : (JSON.parse(text) as unknown),
+    json: jsonBytes === 0 ? undefined : parse(body.toString('utf8', 9, 9 + jsonBytes)),
     attachment: body.subarray(9 + jsonBytes)
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown
+  } catch (err) {
+    throw new HyperparcelError('FORMAT_INVALID', 'A frame has a JSON part that is no JSON', {
+      cause: err
+    })
   }
 }
