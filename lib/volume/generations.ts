@@ -58,6 +58,12 @@ export class Generations {
     return count
   }
 
+  /** The slot that a write may replace in place: what the top has for the chunk; −1 when it has none. */
+  slotInTop(chunk: number): number {
+    const entry = this.#top.get(chunk)
+    return entry === 0 || isTombstone(entry) ? -1 : slotOf(entry)
+  }
+
   data(chunk: number, slot: number): void {
     const old = this.#top.set(chunk, dataEntry(slot))
     if (old !== 0) this.#replaced(old, 1)

@@ -2,7 +2,7 @@
  * What a running parcel changed in one volume: an encrypted, authenticated log of slots in one file.
  *
  * Invariants:
- * - A slot is never written in place. It is free again when nothing refers to it, after the sync that covers
+ * - A slot is never written in place, but for guest RAM (see `#placeAtHome`). It is free again when nothing refers to it, after the sync that covers
  *   what replaced it, and after the reads that were under way have ended.
  * - The entry of a chunk with the highest sequence above the header's floor is its content, here and in recovery.
  * - At most two generations: `top` takes the writes, `frozen` is immutable until it is released or abandoned.
@@ -31,7 +31,6 @@ import type {
 import { recoverSlots, type Recovered } from './recovery.ts'
 import { SlotPool } from './slot-pool.ts'
 import { SlotReader } from './slot-reader.ts'
-import type { Extent } from './slot-space.ts'
 import { SlotWriter, type SlotBatch, type SlotSink } from './slot-writer.ts'
 
 export class Overlay implements SlotSink {
@@ -49,6 +48,8 @@ export class Overlay implements SlotSink {
   /** Low 32 bits of the sequence of each slot. */
   #sequences: Uint32Array
   #appliedSequence: number
+  /** Slots that the batch under way replaces in place; who wants to read one waits. */
+  readonly #overwriting = new Set<number>()
   #removed = false
   #closing: Promise<void> | null = null
 
@@ -221,7 +222,11 @@ export class Overlay implements SlotSink {
     operation: Operation
   ): void {
     if (this.#refused(operation)) return
-    this.#reader.read(slot, count, chunk, target, at, this.#sequences, operation)
+    if (this.#overwriting.size > 0 && this.#overwrites(slot, count)) {
+      this.#readAfterWrites(slot, count, chunk, target, at, operation)
+    } else {
+      this.#reader.read(slot, count, chunk, target, at, this.#sequences, operation)
+    }
   }
 
   /** Writes whole chunks from source[at…]. Fails with `DISK_FULL`. */
@@ -275,6 +280,8 @@ export class Overlay implements SlotSink {
         assert(!releasing, 'a frozen generation is being released already')
         releasing = true
         try {
+          // A slot of this generation may be being replaced in place: it must not be given away meanwhile.
+          if (this.#overwriting.size > 0) await this.#drain()
           const floorSequence = sequence
           await this.#header.write({ baseId, floorSequence, commitId: '', commitSequence: 0 })
         } finally {
@@ -321,9 +328,7 @@ export class Overlay implements SlotSink {
 
   async #close(): Promise<void> {
     try {
-      const drained = new Operation()
-      this.#writer.barrier(drained)
-      await drained.result()
+      await this.#drain()
       const { sync, epochs } = this.#pool
       if (this.durable && !this.#removed && sync.failure === null) await sync.runIfNeeded()
       await new Promise<void>((resolve) => epochs.retire(resolve))
@@ -331,6 +336,13 @@ export class Overlay implements SlotSink {
       await this.#file.close()
       sodium.sodium_memzero(this.#key)
     }
+  }
+
+  /** Resolves when every write submitted so far has ended, well or not. */
+  async #drain(): Promise<void> {
+    const drained = new Operation()
+    this.#writer.barrier(drained)
+    await Promise.resolve(drained.result()).catch(safetyCatch) // the error is the writer's
   }
 
   #refused(operation: Operation): boolean {
@@ -372,12 +384,30 @@ export class Overlay implements SlotSink {
 
   // What the writer asks of us (SlotSink).
 
-  take(count: number, grow: boolean): Promise<Extent[]> {
-    return this.#pool.take(count, grow)
+  async place(batch: SlotBatch, grow: boolean): Promise<void> {
+    batch.fresh = []
+    const homeless = this.#pool.hasHomes(this.chunks) ? this.#placeAtHome(batch) : null
+    const count = homeless?.length ?? batch.count
+    if (count === 0) return
+    try {
+      const extents = await this.#pool.take(count, grow)
+      batch.fresh.push(...extents)
+      let i = 0
+      for (const extent of extents) {
+        for (let slot = extent.first; slot < extent.first + extent.count; slot++, i++) {
+          batch.placed[homeless === null ? i : homeless[i]] = slot
+        }
+      }
+    } catch (err) {
+      this.unplace(batch)
+      throw err
+    }
   }
 
-  give(extents: Extent[]): void {
-    this.#pool.give(extents)
+  unplace(batch: SlotBatch): void {
+    this.#pool.give(batch.fresh)
+    batch.fresh = []
+    this.#overwriting.clear()
   }
 
   applied(batch: SlotBatch): void {
@@ -385,9 +415,12 @@ export class Overlay implements SlotSink {
     for (let i = 0; i < batch.count; i++) {
       const slot = batch.placed[i]
       this.#note(slot, batch.sequence + i)
+      // In place: the generation that had the slot has it still, even if it was frozen meanwhile.
+      if (this.#overwriting.has(slot)) continue
       if (batch.kinds[i] === SLOT_KIND.DATA) this.#generations.data(batch.chunks[i], slot)
       else this.#generations.tombstone(batch.chunks[i], batch.counts[i], slot)
     }
+    this.#overwriting.clear()
     this.#appliedSequence = batch.sequence + batch.count - 1
     this.#pool.settle()
     this.#lowSpace.grown(this.#pool.fileBytes)
@@ -401,6 +434,61 @@ export class Overlay implements SlotSink {
 
   between(): Promise<void> {
     return this.#pool.trim()
+  }
+
+  /**
+   * Guest RAM, whose space is reserved and whose content need not survive a crash: each chunk goes to the slot of its
+   * own number, or stays where it is, in place. So neighbours stay neighbours, however often they are written, and a
+   * suspend reads them in a row. Returns those that need another slot.
+   */
+  #placeAtHome(batch: SlotBatch): number[] {
+    const homeless: number[] = []
+    const { kinds, chunks, count } = batch
+    const seen = new Set<number>()
+    // A tombstone of the same batch may lie before or behind; a read must not see a slot half written.
+    let inPlace = this.#pool.epochs.active === 0
+    for (let i = 0; i < count; i++) if (kinds[i] !== SLOT_KIND.DATA) inPlace = false
+    for (let i = 0; i < count; i++) {
+      const chunk = chunks[i]
+      const isData = kinds[i] === SLOT_KIND.DATA
+      if (isData && this.#pool.takeAt(chunk)) {
+        batch.placed[i] = chunk
+        batch.fresh.push({ first: chunk, count: 1 })
+      } else {
+        const slot = isData && inPlace && !seen.has(chunk) ? this.#generations.slotInTop(chunk) : -1
+        if (slot < 0) homeless.push(i)
+        else {
+          this.#overwriting.add(slot)
+          batch.placed[i] = slot
+        }
+      }
+      seen.add(chunk)
+    }
+    return homeless
+  }
+
+  #overwrites(slot: number, count: number): boolean {
+    for (let i = 0; i < count; i++) if (this.#overwriting.has(slot + i)) return true
+    return false
+  }
+
+  #readAfterWrites(
+    slot: number,
+    count: number,
+    chunk: number,
+    target: Buffer,
+    at: number,
+    operation: Operation
+  ): void {
+    // From now on these slots are neither handed out nor overwritten.
+    const { epochs } = this.#pool
+    const epoch = epochs.begin()
+    operation.add()
+    void this.#drain().then(() => {
+      this.#reader.read(slot, count, chunk, target, at, this.#sequences, operation)
+      epochs.end(epoch)
+      operation.done()
+    })
   }
 
   #note(slot: number, sequence: number): void {

@@ -8,6 +8,8 @@ export interface Epoch {
 }
 
 export class ReadEpochs {
+  /** Reads under way. */
+  active = 0
   readonly #epochs: Epoch[] = [{ readers: 0, retired: [] }]
 
   /** A read begins; give the result to `end`. */
@@ -18,11 +20,13 @@ export class ReadEpochs {
       this.#epochs.push(epoch)
     }
     epoch.readers++
+    this.active++
     return epoch
   }
 
   end(epoch: Epoch): void {
     epoch.readers--
+    this.active--
     this.#advance()
   }
 

@@ -53,6 +53,16 @@ export class SlotPool {
     return slotPosition(Math.max(this.#space.end, this.#space.reserved))
   }
 
+  /** Is there space for a slot of each of that many chunks, under the chunk's own number? */
+  hasHomes(chunks: number): boolean {
+    return !this.#durable && this.#space.reserved >= chunks
+  }
+
+  /** That very slot, if it is free. */
+  takeAt(slot: number): boolean {
+    return this.#space.takeAt(slot)
+  }
+
   /** Exactly `count` slots. With `grow` false, rejects with `DISK_FULL` when the file has not that many. */
   async take(count: number, grow: boolean): Promise<Extent[]> {
     const { ready, reserved } = this.#space

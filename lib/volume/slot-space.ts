@@ -59,6 +59,13 @@ export class SlotSpace {
     return extents
   }
 
+  /** Takes that very slot, if it is free. */
+  takeAt(slot: number): boolean {
+    if (slot < this.end && !this.isFree(slot)) return false
+    this.claim(slot)
+    return true
+  }
+
   /** Marks a slot as used, wherever it is: recovery found it. */
   claim(slot: number): void {
     if (slot >= this.end) {

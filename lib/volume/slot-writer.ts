@@ -29,8 +29,10 @@ export class SlotBatch {
   readonly kinds = new Uint8Array(BATCH_SLOTS)
   readonly chunks = new Float64Array(BATCH_SLOTS)
   readonly counts = new Uint32Array(BATCH_SLOTS)
-  /** Where each went. */
+  /** Where each goes. */
   readonly placed = new Uint32Array(BATCH_SLOTS)
+  /** Those of these slots that held nothing before. */
+  fresh: Extent[] = []
   readonly operations: Operation[] = []
   count = 0
   /** Of the first slot; the others follow. */
@@ -48,10 +50,10 @@ export class SlotBatch {
 
 /** Whoever owns the slots: the overlay. */
 export interface SlotSink {
-  /** Slots to write to, exactly `count`. With `grow` false the file must not grow. Rejects with `DISK_FULL`. */
-  take(count: number, grow: boolean): Extent[] | Promise<Extent[]>
-  /** Slots that were taken and are not used. */
-  give(extents: Extent[]): void
+  /** Fills `placed` and `fresh`. With `grow` false the file must not grow. Rejects with `DISK_FULL`, nothing taken. */
+  place(batch: SlotBatch, grow: boolean): Promise<void>
+  /** The batch could not be written; its fresh slots are wiped. */
+  unplace(batch: SlotBatch): void
   /** The batch is in the file. */
   applied(batch: SlotBatch): void
   /** The error that the requests of a batch end with. */
@@ -239,39 +241,44 @@ export class SlotWriter {
 
   async #write(batch: SlotBatch): Promise<void> {
     try {
-      await this.#place(batch, await this.#sink.take(batch.count, true))
+      await this.#writeTo(batch, true)
     } catch (err) {
       if (!isFull(err)) throw err
       // The disk is full; the file may still have room in itself.
-      await this.#place(batch, await this.#sink.take(batch.count, false))
+      await this.#writeTo(batch, false)
     }
   }
 
-  async #place(batch: SlotBatch, extents: Extent[]): Promise<void> {
-    let index = 0
-    let failure: Error | null = null
-    await new Promise<void>((resolve) => {
-      let pending = extents.length
-      for (const { first, count } of extents) {
-        for (let i = 0; i < count; i++) batch.placed[index + i] = first + i
-        this.#file.pwrite(
-          batch.slots.bytes,
-          index * SLOT_BYTES,
-          count * SLOT_BYTES,
-          slotPosition(first),
-          (error) => {
-            failure ??= error
-            if (--pending === 0) resolve()
-          }
-        )
-        index += count
+  async #writeTo(batch: SlotBatch, grow: boolean): Promise<void> {
+    await this.#sink.place(batch, grow)
+    const failure = await this.#pwrite(batch)
+    if (failure === null) return
+    await this.#wipe(batch.fresh)
+    this.#sink.unplace(batch)
+    throw failure
+  }
+
+  /** One write for each row of neighbours. Ends when all have ended. */
+  #pwrite(batch: SlotBatch): Promise<Error | null> {
+    const { placed, count } = batch
+    return new Promise((resolve) => {
+      let pending = 1
+      let failure: Error | null = null
+      const ended = (error: Error | null) => {
+        failure ??= error
+        if (--pending === 0) resolve(failure)
       }
+      for (let from = 0; from < count;) {
+        let to = from + 1
+        while (to < count && placed[to] === placed[to - 1] + 1) to++
+        const at = from * SLOT_BYTES
+        const length = (to - from) * SLOT_BYTES
+        pending++
+        this.#file.pwrite(batch.slots.bytes, at, length, slotPosition(placed[from]), ended)
+        from = to
+      }
+      ended(null)
     })
-    if (failure !== null) {
-      await this.#wipe(extents)
-      this.#sink.give(extents)
-      throw failure as Error
-    }
   }
 
   /** Best effort, one slot after the other: where nothing can be written, nothing was. */
