@@ -47,7 +47,8 @@ test('RAM, counters and uptime continue in a new QEMU, which reads little', TIME
   t.comment(`device state: ${state.length} bytes; ms: ${JSON.stringify(times)}`)
   t.comment(`memory read until it ran: ${show(toRun)}, until it answered: ${show(toAnswer)}`)
   t.ok(toRun.bytes < 2 * MIB, 'almost nothing before it runs')
-  t.ok(toAnswer.bytes < 24 * MIB, 'a few MB before the console answers')
+  const limit = process.getuid?.() === 0 ? 16 * MIB : 40 * MIB // read-ahead is for root to set
+  t.ok(toAnswer.bytes < limit, 'a few MB before the console answers')
   t.is(host.devices['kernel'].reads, 0, 'the kernel is not read again')
   const after = await counters(second)
   t.ok(after.tick >= before.tick && after.tick < before.tick + 60, 'the counter went on')
