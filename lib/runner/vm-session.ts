@@ -120,6 +120,8 @@ export class VmSession {
     this.#snapshot = abort
     this.#space.stop()
     try {
+      // While a generation is frozen and the guest runs on, its RAM may need its space twice.
+      if (!params.quit) await this.volumes.get(MEMORY).overlay!.reserve(this.memoryBytes)
       progress({ phase: 'writing back memory' })
       await this.#syncMemory(vm)
       abort.signal.throwIfAborted()
