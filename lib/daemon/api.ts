@@ -248,6 +248,8 @@ export interface ParcelDetail extends ParcelRow {
   /** Sockets, while it runs here. */
   serial: string | null
   vnc: string | null
+  /** As `clock` of `resume`, while it runs here. */
+  clock: string | null
 }
 
 export interface VersionRow {
@@ -291,8 +293,10 @@ export interface ResumeResult {
   vnc: string
   serial: string
   volumes: Record<string, string>
-  /** How the guest's clock was set, or why not. */
+  /** How the guest's clock was set, or why not; `pending`: it is being set, `show` tells. */
   clock: string
+  /** Milliseconds since the command came, by step. */
+  trace: Record<string, number>
 }
 
 export interface SuspendParams extends Named {

@@ -36,6 +36,8 @@ export class RunnerHost {
   fetchedBytes = 0
   /** Reads that wait for peers: when they began (monotonic), and the log. */
   readonly #waiting = new Set<{ since: number; log: Buffer }>()
+  #reads = 0
+  #lastReadMs = 0
 
   constructor(opts: RunnerHostOptions) {
     this.#opts = opts
@@ -49,9 +51,20 @@ export class RunnerHost {
       : { ms: Math.round(performance.now() - oldest.since), log: oldest.log }
   }
 
+  /** Milliseconds since the guest last needed a block that the runner does not have; 0 while it needs one. */
+  quietMs(): number {
+    return this.#reads > 0 ? 0 : performance.now() - this.#lastReadMs
+  }
+
   handlers(): HostHandlers {
     return {
-      blocks: (params: HostApi['blocks']['params'], context) => this.#blocks(params, context),
+      blocks: (params: HostApi['blocks']['params'], context) => {
+        this.#reads++
+        return this.#blocks(params, context).finally(() => {
+          this.#reads--
+          this.#lastReadMs = performance.now()
+        })
+      },
       logKeys: ({ logs }: { logs: string[] }) => ({
         keys: logs.map((log) => this.keysJson(Buffer.from(log, 'hex')))
       }),

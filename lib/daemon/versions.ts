@@ -24,6 +24,8 @@ const RECORDS_CACHED_MAX = 64
 const CLOSURES_CACHED_MAX = 8
 /** Blocks asked for at once by a background fetch, so that progress shows. */
 const FETCH_BATCH = 256
+/** Likewise, where somebody decides when the next ones may come: what a guest needs at once may wait behind these. */
+const PACED_BATCH = 8
 
 export interface VersionsOptions {
   store: LogStorePort
@@ -33,6 +35,13 @@ export interface VersionsOptions {
 
 /** How blocks that are not here are got: not at all, or with that priority. */
 export type Reach = { local: true } | { priority: FetchPriority; signal?: AbortSignal }
+
+export interface CompleteReach {
+  priority: FetchPriority
+  signal?: AbortSignal
+  /** Resolves when the next few blocks may be asked for. */
+  pace?: () => Promise<void>
+}
 
 export interface OpenedVersion {
   record: VersionRecord
@@ -126,17 +135,19 @@ export class Versions {
   /** Fetches what is missing of a version. Resolves with the number of blocks that had to come. */
   async complete(
     info: VersionInfo,
-    reach: { priority: FetchPriority; signal?: AbortSignal },
+    reach: CompleteReach,
     opts: ClosureOptions,
     progress: ProgressReporter
   ): Promise<number> {
     const { missing, bytesLocal, bytesTotal } = await this.holdings(info, reach, opts)
     const total = missing.reduce((sum, { blocks }) => sum + blocks.length, 0)
     const bytesEach = total === 0 ? 0 : (bytesTotal - bytesLocal) / total
+    const batch = reach.pace === undefined ? FETCH_BATCH : PACED_BATCH
     let done = 0
     for (const { log, blocks } of missing) {
-      for (let at = 0; at < blocks.length; at += FETCH_BATCH) {
-        const some = blocks.slice(at, at + FETCH_BATCH)
+      for (let at = 0; at < blocks.length; at += batch) {
+        await reach.pace?.()
+        const some = blocks.slice(at, at + batch)
         await this.#opts.fetcher.fetch(log, some, reach)
         done += some.length
         progress({

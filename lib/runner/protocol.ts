@@ -48,7 +48,7 @@ export interface StartResult {
   volumes: Record<string, string>
   /** Device state was not restored: a cold boot. */
   booted: boolean
-  /** How the guest's clock was set. */
+  /** How the guest's clock was set; `pending` while it is being set, then an event tells. */
   clock: string
   /** Milliseconds since the start request, by step, for the trace of a resume. */
   trace: Record<string, number>

@@ -96,11 +96,11 @@ export class VmSession {
       await this.#vm.cont()
       mark('running')
       this.#change('running', null)
-      const clock = this.#params.restore ? await this.#setClock(this.#vm) : 'booted'
-      mark('clock')
       this.#space.start()
       const booted = !this.#params.restore
+      const clock = booted ? 'booted' : 'pending'
       this.start = { vnc, serial, volumes: this.#exports.uris(), booted, clock, trace }
+      if (!booted) void this.#setClock(this.#vm, this.start) // never rejects
       return this.start
     } catch (err) {
       this.#change('gone', (err as Error).message)
@@ -272,12 +272,14 @@ export class VmSession {
     }
   }
 
-  async #setClock(vm: Vm): Promise<string> {
+  /** The guest may need many pages for it that are not here yet: nobody waits for this. */
+  async #setClock(vm: Vm, start: StartResult): Promise<void> {
     try {
-      return await vm.setClock()
+      start.clock = await vm.setClock()
     } catch (err) {
-      return `none: ${(err as Error).message}`
+      start.clock = `none: ${(err as Error).message}`
     }
+    this.#onchange()
   }
 
   async #end(vm: Vm): Promise<void> {

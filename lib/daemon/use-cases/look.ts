@@ -39,7 +39,8 @@ export async function show(node: FleetNode, params: Params<'show'>): Promise<Res
         memory_bytes: machine?.memoryBytes ?? 0
       },
       serial: runner?.status?.start?.serial ?? null,
-      vnc: runner?.status?.start?.vnc ?? null
+      vnc: runner?.status?.start?.vnc ?? null,
+      clock: runner?.status?.start?.clock ?? null
     }
   }
 }

@@ -1,6 +1,7 @@
 /** resume: the lease, the version, a runner, a VM. */
 import { mkdir } from 'node:fs/promises'
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
@@ -20,6 +21,11 @@ const FIND_PEER_MS = 8000
 /** How long news of a version that a lease names may take after the lease itself. */
 const NEWS_MS = 15_000
 const REPORT_MS = 500
+/** The guest needed nothing for that long: it can do without us for a moment. */
+const QUIET_MS = 150
+const QUIET_POLL_MS = 25
+/** However busy the guest is, some of the rest comes after that. */
+const YIELD_MS_MAX = 1000
 
 export async function resume(
   node: FleetNode,
@@ -27,20 +33,26 @@ export async function resume(
   context: UseCaseContext
 ): Promise<Result<'resume'>> {
   const began = performance.now()
+  const trace: Record<string, number> = {}
+  const mark = (step: string) => (trace[step] = Math.round(performance.now() - began))
   const parcel = node.parcel(params.name)
   const runner = await node.runners.start(parcel, 'vm')
+  mark('runner')
   runner.ending = true // nobody else cleans up while it is being made
   try {
     const lease = await takeLease(node, parcel, params, context)
+    mark('lease')
     const keepOverlays = await settleLeftovers(node, parcel, runner, params)
     const info = await chooseVersion(node, parcel, lease, params, context)
     const opened = await openRecord(node, parcel, info, params, context)
+    mark('record')
     const machine = machineOf(parcel, opened)
     const restore = opened.record.state !== null && !keepOverlays
     if (params.offline === true) await refuseMissing(node, parcel, info, restore)
     else prefetch(node, info, opened, restore)
     context.signal.throwIfAborted()
     await node.runners.open(runner, { info, opened })
+    mark('open')
     context.progress({ phase: restore ? 'resuming' : 'booting' })
     const started = await whileReporting(node, runner, context, () =>
       runner.process.call('start', {
@@ -52,7 +64,7 @@ export async function resume(
     )
     runner.ending = false
     runner.status = await runner.process.call('status', null)
-    if (params.fetch !== 'demand' && params.offline !== true) completeLater(node, info)
+    if (params.fetch !== 'demand' && params.offline !== true) completeLater(node, runner, info)
     return {
       parcel: parcel.name,
       version: info.number,
@@ -63,12 +75,18 @@ export async function resume(
       vnc: started.vnc,
       serial: started.serial,
       volumes: started.volumes,
-      clock: started.clock
+      clock: started.clock,
+      trace: { ...trace, ...later(started.trace, trace['open']) }
     }
   } catch (err) {
     await node.runners.end(runner, false).catch(safetyCatch)
     throw err
   }
+}
+
+/** A trace that began later. */
+function later(trace: Record<string, number>, ms: number): Record<string, number> {
+  return Object.fromEntries(Object.entries(trace).map(([step, at]) => [step, ms + at]))
 }
 
 /** Says so when the start waits for data, and from whom. */
@@ -321,9 +339,14 @@ function prefetch(
     .catch(safetyCatch)
 }
 
-/** The rest of the version, in the background. */
-function completeLater(node: FleetNode, info: VersionInfo): void {
-  node.versions
-    .complete(info, { priority: 'hoard', signal: node.closingSignal }, {}, () => {})
-    .catch(safetyCatch)
+/** The rest of the version, in the background: while the guest itself needs something, next to nothing of it. */
+function completeLater(node: FleetNode, { host }: Runner, info: VersionInfo): void {
+  const signal = node.closingSignal
+  const pace = async () => {
+    const end = performance.now() + YIELD_MS_MAX
+    while (host.quietMs() < QUIET_MS && performance.now() < end) {
+      await sleep(QUIET_POLL_MS, undefined, { signal })
+    }
+  }
+  node.versions.complete(info, { priority: 'hoard', signal, pace }, {}, () => {}).catch(safetyCatch)
 }

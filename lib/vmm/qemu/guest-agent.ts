@@ -26,14 +26,17 @@ export class GuestAgent {
     })
   }
 
-  /** `request` is a JSON text, so that 64-bit numbers survive. Rejects with `GUEST_AGENT_FAILED`. */
-  call(request: string, timeoutMs: number): Promise<unknown> {
+  /**
+   * `request` is a JSON text, so that 64-bit numbers survive, or makes one when the agent is found to listen.
+   * Rejects with `GUEST_AGENT_FAILED`.
+   */
+  call(request: string | (() => string), timeoutMs: number): Promise<unknown> {
     const result = this.#busy.then(() => this.#exchange(request, timeoutMs))
     this.#busy = result.catch(() => {})
     return result
   }
 
-  async #exchange(request: string, timeoutMs: number): Promise<unknown> {
+  async #exchange(request: string | (() => string), timeoutMs: number): Promise<unknown> {
     const end = performance.now() + timeoutMs
     const id = randomInt(1, 2 ** 31)
     this.#received = Buffer.alloc(0)
@@ -44,7 +47,7 @@ export class GuestAgent {
       const mark = line.lastIndexOf(0xff)
       if (mark !== -1 && parse(line.subarray(mark + 1)).return === id) break
     }
-    this.#socket.write(`${request}\n`)
+    this.#socket.write(`${typeof request === 'string' ? request : request()}\n`)
     const answer = parse(await this.#line(end))
     if (answer.error !== undefined) throw failed(`it refused: ${String(answer.error.desc)}`)
     return answer.return

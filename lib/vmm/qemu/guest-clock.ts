@@ -6,7 +6,11 @@
 import type { GuestAgent } from './guest-agent.ts'
 import type { Qmp } from './qmp.ts'
 
-const AGENT_TIMEOUT_MS = 10_000
+/** All pages that the agent needs may have to come from far away first. */
+const AGENT_TIMEOUT_MS = 120_000
+/** The guest may have been that long about it: then it is told once more. */
+const LATE_MS = 500
+const ATTEMPTS = 3
 const RTC_TOLERANCE_MS = 3000
 
 interface BrokenDownTime {
@@ -20,20 +24,30 @@ interface BrokenDownTime {
 
 /** `guest-agent`: the guest's clock was set. `rtc`: only its hardware clock is right. `none: …`: neither. */
 export async function setGuestClock(qmp: Qmp, agent: GuestAgent): Promise<string> {
-  if (await agentIsThere(qmp)) {
-    const nanoseconds = BigInt(Date.now()) * 1_000_000n
-    const request = `{"execute":"guest-set-time","arguments":{"time":${nanoseconds}}}`
-    const done = await agent.call(request, AGENT_TIMEOUT_MS).then(
-      () => true,
-      () => false
-    )
-    if (done) return 'guest-agent'
-  }
+  if ((await agentIsThere(qmp)) && (await tellAgent(agent))) return 'guest-agent'
   const args = { path: '/machine', property: 'rtc-time' }
   const time = await qmp.execute<BrokenDownTime>('qom-get', args)
   const offMs = Date.now() - toMs(time)
   if (Math.abs(offMs) <= RTC_TOLERANCE_MS) return 'rtc'
   return `none: there is no guest agent, and the hardware clock is off by ${Math.round(offMs / 1000)} s`
+}
+
+async function tellAgent(agent: GuestAgent): Promise<boolean> {
+  const end = performance.now() + AGENT_TIMEOUT_MS
+  let told = 0
+  const request = () => {
+    told = performance.now()
+    return `{"execute":"guest-set-time","arguments":{"time":${BigInt(Date.now()) * 1_000_000n}}}`
+  }
+  try {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      await agent.call(request, end - performance.now())
+      if (performance.now() - told <= LATE_MS) break
+    }
+    return true
+  } catch {
+    return false
+  }
 }
 
 async function agentIsThere(qmp: Qmp): Promise<boolean> {

@@ -13,7 +13,8 @@ const RESUMED = {
   vnc: '/run/vnc.sock',
   serial: '/run/serial.sock',
   volumes: { disk0: 'nbd+unix:///?socket=/run/disk0.sock' },
-  clock: 'rtc'
+  clock: 'rtc',
+  trace: {}
 }
 
 test('create: paths become absolute, sizes bytes', async (t) => {
