@@ -21,6 +21,7 @@ export const EXIT = {
 /** Code of an error → exit code of the command that ends with it. Codes not listed exit with 1. */
 export const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   USAGE: EXIT.USAGE,
+  NAME_INVALID: EXIT.USAGE,
   PARCEL_NOT_FOUND: EXIT.NOT_FOUND,
   VERSION_NOT_FOUND: EXIT.NOT_FOUND,
   DEVICE_NOT_FOUND: EXIT.NOT_FOUND,
@@ -30,6 +31,7 @@ export const EXIT_OF_CODE: Readonly<Record<string, number>> = {
   DATA_UNREACHABLE: EXIT.UNREACHABLE,
   PEER_UNREACHABLE: EXIT.UNREACHABLE,
   DATA_CORRUPT: EXIT.UNVERIFIED,
+  KEY_DAMAGED: EXIT.UNVERIFIED,
   FORMAT_INVALID: EXIT.UNVERIFIED,
   FORMAT_TOO_NEW: EXIT.UNVERIFIED,
   VMM_MISMATCH: EXIT.NEEDS_APPROVAL,

@@ -63,10 +63,17 @@ export class Config {
     }
     const change = v.safeParse(Settings, { [key]: parse(text) })
     if (!change.success) {
-      throw new HyperparcelError('CONFIG_INVALID', `${text} is no value for ${key}`)
+      throw new HyperparcelError('CONFIG_INVALID', `${text} is no value for ${key}`, {
+        hint: HINTS[key]
+      })
     }
     await this.set(change.output)
   }
+}
+
+const HINTS: Record<string, string> = {
+  bootstrap: 'Write HOST:PORT, several with commas between them.',
+  lan: 'Write true or false.'
 }
 
 const TEXT: Record<string, (text: string) => unknown> = {

@@ -23,6 +23,7 @@ import type { Settings } from './config.ts'
 import { PeerApi } from './peer-api.ts'
 import { Replicas } from './replicas.ts'
 import { Runners } from './runners.ts'
+import { settleUnfinished } from './unfinished.ts'
 import { Versions } from './versions.ts'
 
 export interface NodeOptions {
@@ -111,6 +112,7 @@ export class FleetNode extends ReadyResource {
     this.network.on('peer-remove', see)
     this.#follow()
     await this.runners.adopt()
+    await settleUnfinished(this)
   }
 
   /** Aborts when the daemon ends: for work in the background. */

@@ -129,6 +129,7 @@ export class PeerApi {
         context: { parcel: parcel.name, holder: name, running: true }
       })
     }
+    if (await this.#node.hasLeftovers(parcel.id)) throw unsaved(parcel, this.#node.registry.name)
     await this.#grantTo(parcel.id, peer)
     return { parcel: id, entries: this.#tail(parcel.id) }
   }
@@ -171,6 +172,18 @@ export class PeerApi {
     if (parcel !== null) return parcel
     throw new HyperparcelError('PARCEL_NOT_FOUND', 'That parcel is not known to this device yet')
   }
+}
+
+/** Once the parcel goes on elsewhere, the disk of the crashed run fits no version any more. */
+function unsaved({ name }: ParcelInfo, holder: string): HyperparcelError {
+  return new HyperparcelError(
+    'LEASE_HELD',
+    `${name} ended on ${holder} without being suspended: its disk there has changes that no version has`,
+    {
+      hint: `On ${holder}, keep them with "hyperparcel resume ${name} --from-crash disk", or drop them with "hyperparcel discard ${name}".`,
+      context: { parcel: name, holder, running: false }
+    }
+  )
 }
 
 function decode(entry: string): LeaseEntry {

@@ -5,7 +5,7 @@
  * that died leaves its flushed disk for the next resume.
  */
 import { once } from 'node:events'
-import { readdir } from 'node:fs/promises'
+import { readdir, rmdir } from 'node:fs/promises'
 import path from 'node:path'
 import { HyperparcelError } from '../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../fleet/index.ts'
@@ -121,6 +121,7 @@ export class Runners {
   async ended(runner: Runner): Promise<void> {
     const { channel } = runner.process
     if (!channel.closed) await once(channel, 'close', { signal: AbortSignal.timeout(END_MS) })
+    await rmdir(this.#node.runDirectory(runner.parcel)).catch(() => {}) // something is left in it
     this.#forget(runner)
   }
 
@@ -133,13 +134,14 @@ export class Runners {
       const found = await connectRunner(directory, handlers)
       if (found === null) continue
       runner.process = found
-      const status = await found.call('status', null)
-      if (status.parcel === null) {
+      const status = await found.call('status', null).catch(() => null) // it just ended
+      if (status === null || status.parcel === null) {
         found.channel.close()
         continue
       }
       runner.parcel = Buffer.from(status.parcel, 'hex')
-      runner.purpose = status.state === 'serving' ? 'serve' : 'vm'
+      runner.purpose =
+        status.state === 'serving' ? 'serve' : status.state === 'idle' ? 'work' : 'vm'
       this.#keep(runner)
       this.#node.logger.info({ pid: status.pid, state: status.state }, 'Found a runner again')
       this.#onevent(runner, status)
@@ -217,16 +219,17 @@ export class Runners {
   }
 }
 
+/** What a parcel is in the hands of a runner, and what to do about it. */
+const IN_USE: Readonly<Record<RunnerPurpose, [string, string]>> = {
+  vm: ['running', 'Connect to it with "hyperparcel console NAME", or suspend it.'],
+  serve: ['served', 'End that first (Ctrl-C where it runs).'],
+  work: ['being worked on', 'Try again when the other command is done.']
+}
+
 function alreadyInUse(parcel: ParcelInfo, runner: Runner | undefined): HyperparcelError {
-  const what = runner?.purpose === 'serve' ? 'served' : 'running'
-  return new HyperparcelError(
-    'PARCEL_RUNNING',
-    `${parcel.name} is ${what} on this device already`,
-    {
-      hint:
-        what === 'running'
-          ? `Connect to it with "hyperparcel console ${parcel.name}", or suspend it.`
-          : 'End that first (Ctrl-C where it runs).'
-    }
-  )
+  const { name } = parcel
+  const [what, hint] = IN_USE[runner?.purpose ?? 'work']
+  return new HyperparcelError('PARCEL_RUNNING', `${name} is ${what} on this device already`, {
+    hint: hint.replace('NAME', name)
+  })
 }

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { Overlay } from '../volume/overlay.ts'
 import type { Host } from './host.ts'
 import { OVERLAY_SUFFIX, unsealOverlayKey } from './overlay-key.ts'
+import { reserveCommit } from './space.ts'
 import type { Leftovers } from './protocol.ts'
 
 /** Removes overlays of guest RAM, which is lost, and those that hold nothing new. */
@@ -37,4 +38,5 @@ export async function dropLeftovers(stateDirectory: string): Promise<void> {
   for (const name of await readdir(stateDirectory)) {
     if (name.endsWith(OVERLAY_SUFFIX)) await rm(path.join(stateDirectory, name))
   }
+  await reserveCommit(stateDirectory, 0)
 }

@@ -1,10 +1,13 @@
 /** The few things that we let qemu-img do: look at an image, copy one to or from an NBD export. */
 import { spawn } from 'node:child_process'
-import { open } from 'node:fs/promises'
+import { open, stat } from 'node:fs/promises'
 import { HyperparcelError } from '../base/errors.ts'
 import { VOLUME_BYTES_MAX } from '../base/limits.ts'
 
 const QCOW2_MAGIC = 0x514649fb
+/** Exit statuses of `qemu-img check`: errors were found; space is wasted, which hurts nobody. */
+const CHECK_CORRUPT = 2
+const CHECK_LEAKS = 3
 const OUTPUT_MAX = 64 * 1024
 
 export interface ImageInfo {
@@ -24,7 +27,13 @@ export async function inspectImage(file: string): Promise<ImageInfo> {
         hint: 'It does not start as one. If it is a raw image, give it another name.'
       })
     }
-    if (size === 0) throw new HyperparcelError('IMAGE_INVALID', `${file} is empty`)
+    if (size === 0) {
+      const hint = 'A blank disk needs no image: see --size.'
+      throw new HyperparcelError('IMAGE_INVALID', `${file} is empty`, { hint })
+    }
+    if (size > VOLUME_BYTES_MAX) {
+      throw new HyperparcelError('IMAGE_INVALID', `${file} has more than 64 TiB`)
+    }
     return { format: 'raw', sizeBytes: size }
   }
   const text = await run(['info', '--output=json', '-f', 'qcow2', file], 'IMAGE_INVALID', file)
@@ -48,6 +57,7 @@ export async function inspectImage(file: string): Promise<ImageInfo> {
   if (!(sizeBytes > 0 && sizeBytes <= VOLUME_BYTES_MAX)) {
     throw new HyperparcelError('IMAGE_INVALID', `${file} says it has ${sizeBytes} bytes`)
   }
+  await checkWhole(file)
   return { format: 'qcow2', sizeBytes }
 }
 
@@ -59,7 +69,7 @@ export async function copyIn(
   signal?: AbortSignal
 ): Promise<void> {
   const args = ['convert', '-n', '--target-is-zero', '-m', '1', '-f', format, '-O', 'raw']
-  await run([...args, file, uri], 'IMAGE_INVALID', file, signal)
+  await run([...args, file, uri], 'IMAGE_INVALID', file, { signal })
 }
 
 /** Copies an NBD export to a new image, holes kept. */
@@ -69,20 +79,32 @@ export async function copyOut(
   format: string,
   signal?: AbortSignal
 ): Promise<void> {
-  await run(['convert', '-f', 'raw', '-O', format, uri, file], 'EXPORT_FAILED', file, signal)
+  await run(['convert', '-f', 'raw', '-O', format, uri, file], 'EXPORT_FAILED', file, { signal })
+}
+
+/** QEMU reads what is behind the end of the file as zeros: an image that was cut off would lose data unnoticed. */
+async function checkWhole(file: string): Promise<void> {
+  const text = await run(['check', '--output=json', '-f', 'qcow2', file], 'IMAGE_INVALID', file, {
+    statuses: [0, CHECK_CORRUPT, CHECK_LEAKS]
+  })
+  const found = JSON.parse(text) as { corruptions?: number; 'check-errors'?: number }
+  const errors = (found.corruptions ?? 0) + (found['check-errors'] ?? 0)
+  if (errors === 0) return
+  throw new HyperparcelError('IMAGE_INVALID', `${file} is damaged or cut off: ${errors} errors`, {
+    hint: `Copy it again, or see: qemu-img check ${file}`
+  })
 }
 
 async function readHead(file: string): Promise<{ magic: number; size: number }> {
   try {
+    const found = await stat(file)
+    if (found.isDirectory()) throw new Error('it is a directory')
+    if (!found.isFile()) throw new Error('it is not a regular file') // a pipe would block
     const handle = await open(file, 'r')
     try {
-      const stat = await handle.stat()
-      if (stat.isDirectory()) {
-        throw new HyperparcelError('IMAGE_UNREADABLE', 'it is a directory')
-      }
       const head = Buffer.alloc(4)
       await handle.read(head, 0, 4, 0)
-      return { magic: head.readUInt32BE(0), size: stat.size }
+      return { magic: head.readUInt32BE(0), size: found.size }
     } finally {
       await handle.close()
     }
@@ -95,7 +117,18 @@ async function readHead(file: string): Promise<{ magic: number; size: number }> 
   }
 }
 
-function run(args: string[], code: string, file: string, signal?: AbortSignal): Promise<string> {
+interface RunOptions {
+  signal?: AbortSignal
+  /** Exit statuses that are no failure. */
+  statuses?: number[]
+}
+
+function run(
+  args: string[],
+  code: string,
+  file: string,
+  { signal, statuses = [0] }: RunOptions = {}
+): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn('qemu-img', args, { stdio: ['ignore', 'pipe', 'pipe'], signal })
     let out = ''
@@ -112,9 +145,15 @@ function run(args: string[], code: string, file: string, signal?: AbortSignal): 
       )
     })
     child.once('close', (status) => {
-      if (status === 0) resolve(out)
+      if (status !== null && statuses.includes(status)) resolve(out)
       else if (signal?.aborted === true) reject(signal.reason as Error)
-      else reject(new HyperparcelError(code, `${file}: ${lastLine(err)}`))
+      else {
+        const hint =
+          code === 'IMAGE_INVALID'
+            ? `See what it is: qemu-img info ${file}`
+            : 'Check that there is room and that you may write there.'
+        reject(new HyperparcelError(code, `${file}: ${lastLine(err)}`, { hint }))
+      }
     })
   })
 }

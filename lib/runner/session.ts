@@ -124,7 +124,7 @@ export class Session {
     if (this.#served !== null) {
       await this.#served.exports.close()
       if (dropOverlays) await this.#served.volumes.destroy()
-      else await this.#served.volumes.close()
+      else await this.#served.volumes.keep()
     }
     await this.#context?.close()
   }
@@ -212,6 +212,7 @@ export class Session {
     const context = this.#opened()
     if (context.version === null) throw nothingToServe()
     const { sizeBytes } = context.version.volume(volume)
+    await checkTarget(file)
     const volumes = new VolumeSet(context, () => {})
     await volumes.open(
       { name: volume, sizeBytes, readOnly: true, fresh: false, memory: false },
@@ -307,6 +308,24 @@ async function fitting(driver: VmmDriver, params: StartParams): Promise<StartPar
   }
   const { macAddress, ...old } = params.machine
   return { ...params, restore: false, machine: { ...(await driver.plan(old)), macAddress } }
+}
+
+/** An image appears whole, by a rename within its directory. */
+async function checkTarget(file: string): Promise<void> {
+  const found = await stat(file).catch(() => null)
+  const directory = await stat(path.dirname(file)).catch(() => null)
+  const problem =
+    directory?.isDirectory() !== true
+      ? `${path.dirname(file)} is not a directory`
+      : found?.isDirectory() === true
+        ? `${file} is a directory`
+        : found !== null && !found.isFile()
+          ? `${file} is not a regular file`
+          : null
+  if (problem === null) return
+  throw new HyperparcelError('EXPORT_FAILED', problem, {
+    hint: 'Name a file in a directory that exists.'
+  })
 }
 
 function nothingToServe(): HyperparcelError {

@@ -23,14 +23,21 @@ export async function reserveCommit(directory: string, bytes: number): Promise<v
   )
   if (bytes === 0) return rm(file, { force: true })
   if (has >= bytes) return
+  // The overlay of the RAM reserves as much again.
+  const missing = 2 * bytes - has + LOW_BYTES - (await freeBytes(directory))
+  if (missing > 0) throw noRoom(missing)
   const child = spawn('fallocate', ['-l', String(bytes), file], { stdio: 'ignore' })
   const [code] = (await once(child, 'close')) as [number | null]
   if (code === 0) return
   await rm(file, { force: true })
-  const missing = bytes + LOW_BYTES - (await freeBytes(directory))
-  throw new HyperparcelError('DISK_FULL', 'There is no room on the disk for the VM', {
-    hint: `Free ${Math.ceil(Math.max(missing, 1) / 1024 ** 2)} MiB: its RAM and a suspend must fit.`,
-    context: { missing_bytes: missing }
+  throw noRoom(bytes)
+}
+
+function noRoom(missingBytes: number): HyperparcelError {
+  const mib = Math.ceil(missingBytes / 1024 ** 2)
+  return new HyperparcelError('DISK_FULL', `The disk lacks ${mib} MiB for the VM`, {
+    hint: `Free ${mib} MiB: its RAM and a suspend must fit.`,
+    context: { missing_bytes: missingBytes }
   })
 }
 

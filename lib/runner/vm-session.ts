@@ -105,9 +105,7 @@ export class VmSession {
     } catch (err) {
       this.#change('gone', (err as Error).message)
       await this.#vm?.quit().catch(() => {})
-      await this.#exports.close()
-      if (this.#params.keepOverlays) await this.volumes.close()
-      else await this.volumes.destroy()
+      await this.#dispose(!this.#params.keepOverlays)
       throw err
     }
   }
@@ -202,9 +200,18 @@ export class VmSession {
   async quit(dropOverlays: boolean): Promise<void> {
     this.#space.stop()
     if (this.#vm !== null) await this.#vm.quit()
+    await this.#dispose(dropOverlays)
+  }
+
+  /** The VM is gone. */
+  async #dispose(dropOverlays: boolean): Promise<void> {
+    const { runDirectory, stateDirectory } = this.#context.params
     await this.#exports.close()
     if (dropOverlays) await this.volumes.destroy()
-    else await this.volumes.close()
+    else await this.volumes.keep()
+    await reserveCommit(stateDirectory, 0)
+    const vmDirectory = path.join(runDirectory, 'vm')
+    await rm(vmDirectory, { recursive: true, force: true }).catch(safetyCatch) // a mount that stays
   }
 
   async #openVolumes(): Promise<void> {
@@ -284,9 +291,7 @@ export class VmSession {
 
   async #end(vm: Vm): Promise<void> {
     await vm.quit()
-    await this.#exports.close()
-    await this.volumes.destroy()
-    await rm(path.join(this.#context.params.runDirectory, 'vm'), { recursive: true, force: true })
+    await this.#dispose(true)
   }
 
   #onexit(exit: VmExit): void {

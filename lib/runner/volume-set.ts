@@ -79,6 +79,14 @@ export class VolumeSet {
     await this.close()
   }
 
+  /** Closes after a crash: overlays that hold nothing new, and those of guest RAM, are of no use to anybody. */
+  async keep(): Promise<void> {
+    for (const { overlay } of this.#volumes.values()) {
+      if (overlay !== null && (!overlay.durable || overlay.clean)) await overlay.destroy()
+    }
+    await this.close()
+  }
+
   async close(): Promise<void> {
     for (const volume of this.#volumes.values()) await volume.close()
   }

@@ -1,5 +1,7 @@
 /** create: images become version 1 of a new parcel. */
+import { rm } from 'node:fs/promises'
 import { HyperparcelError } from '../../base/errors.ts'
+import { VOLUME_BYTES_MAX } from '../../base/limits.ts'
 import type { Progress } from '../../base/progress.ts'
 import { leaseHash } from '../../lease/index.ts'
 import type { ImportVolume, MachineRequestJson } from '../../runner/protocol.ts'
@@ -9,6 +11,7 @@ import type { Runner } from '../runners.ts'
 import type { UseCaseContext } from './context.ts'
 
 const MEMORY_BYTES_MIN = 32 * 1024 ** 2
+const MEMORY_BYTES_MAX = 1024 ** 4
 const MEMORY_STEP_BYTES = 1024 ** 2
 const CPUS_MAX = 64
 /** A disk has whole sectors: an image that ends within one is filled up with zeros, as QEMU does. */
@@ -54,6 +57,7 @@ export async function create(
   } catch (err) {
     if (runner !== null) await node.runners.end(runner, true).catch(() => {})
     await node.registry.append({ kind: 'parcel-removed', body: { parcel: id } })
+    await rm(node.stateDirectory(id), { recursive: true, force: true })
     throw err
   }
 }
@@ -70,8 +74,20 @@ function checkParams(node: FleetNode, params: Params<'create'>): void {
       hint: 'For instance --memory 512M.'
     })
   }
+  if (params.memoryBytes > MEMORY_BYTES_MAX) {
+    throw new HyperparcelError('USAGE', 'Memory is at most 1 TiB', {
+      hint: 'For instance --memory 512M.'
+    })
+  }
+  if ((params.sizeBytes ?? 0) > VOLUME_BYTES_MAX) {
+    throw new HyperparcelError('USAGE', 'A disk has at most 64 TiB', {
+      hint: 'For instance --size 20G.'
+    })
+  }
   if (!(params.cpus >= 1 && params.cpus <= CPUS_MAX)) {
-    throw new HyperparcelError('USAGE', `A VM has 1 to ${CPUS_MAX} CPUs`)
+    throw new HyperparcelError('USAGE', `A VM has 1 to ${CPUS_MAX} CPUs`, {
+      hint: 'For instance --cpus 2.'
+    })
   }
   if (node.registry.parcelByName(params.name) !== null) {
     throw new HyperparcelError('PARCEL_EXISTS', `There is a parcel called ${params.name} already`, {

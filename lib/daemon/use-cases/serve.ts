@@ -58,7 +58,7 @@ export async function serveStop(
 }
 
 /** Commits what was written, ends the runner. The number of the new version, or null. */
-async function stopServing(node: FleetNode, runner: Runner): Promise<number | null> {
+export async function stopServing(node: FleetNode, runner: Runner): Promise<number | null> {
   if (node.runners.get(runner.parcel) !== runner || runner.ending) return null
   runner.ending = true
   const { writable } = await runner.process.call('status', null)

@@ -4,6 +4,7 @@ import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
 import type { Progress, ProgressReporter } from '../../base/progress.ts'
 import type { ParcelInfo } from '../../fleet/index.ts'
+import { dropLeftovers } from '../../runner/leftovers.ts'
 import type { CommitSummary } from '../../runner/protocol.ts'
 import type { Params, Result } from '../api.ts'
 import { commitParams } from '../heads.ts'
@@ -143,7 +144,12 @@ export async function discard(
   params: Params<'discard'>
 ): Promise<Result<'discard'>> {
   const parcel = node.parcel(params.name)
-  await node.runners.end(node.runners.running(parcel), true)
+  const crashed = node.runners.get(parcel.id) === null && (await node.hasLeftovers(parcel.id))
+  const runner = crashed
+    ? await node.runners.start(parcel, 'work') // nobody resumes it meanwhile
+    : node.runners.running(parcel)
+  if (crashed) await dropLeftovers(node.stateDirectory(parcel.id))
+  await node.runners.end(runner, true)
   return { parcel: parcel.name, version: numberOf(node, parcel) }
 }
 
