@@ -89,7 +89,7 @@ export class Device {
   readonly name: string
   readonly home: string
   readonly bootstrap: string
-  readonly #consoles: SerialConsole[] = []
+  readonly #consoles = new Map<string, SerialConsole>()
 
   constructor(name: string, home: string, bootstrap: string) {
     this.name = name
@@ -139,11 +139,11 @@ export class Device {
     return (parcels as Json[]).find((row) => row['name'] === name) ?? null
   }
 
-  /** The console of a parcel that runs here. */
+  /** The console of a parcel that runs here. One for all of its runs: QEMU talks to one client. */
   async console(parcel: string): Promise<SerialConsole> {
     const { parcel: found } = (await this.ok(['show', parcel])) as { parcel: { serial: string } }
-    const console = new SerialConsole(found.serial)
-    this.#consoles.push(console)
+    const console = this.#consoles.get(found.serial) ?? new SerialConsole(found.serial)
+    this.#consoles.set(found.serial, console)
     return console
   }
 
@@ -186,7 +186,7 @@ export class Device {
   }
 
   close(): void {
-    for (const console of this.#consoles) console.close()
+    for (const console of this.#consoles.values()) console.close()
   }
 }
 
