@@ -33,7 +33,7 @@ import type { Source } from './source.ts'
 const CANDIDATE_MS = 60_000
 const CALL_TIMEOUT_MS = 10_000
 /** A polite goodbye to a DHT that does not answer may take that long. */
-const DESTROY_MS = 3000
+const DESTROY_MS = 1000
 
 export interface NetworkOptions {
   /** The device key. */
@@ -52,6 +52,8 @@ export interface NetworkOptions {
   mayServe(peer: Buffer, log: Buffer): boolean
   handlers?: PeerHandlers
   clock?: Clock
+  /** How long a candidate may stay connected, milliseconds. */
+  candidateMs?: number
 }
 
 export interface PeerStatus extends PeerCounters {
@@ -268,7 +270,10 @@ export class Network extends ReadyResource {
 
   #addCandidate(connection: Connection): void {
     this.#admission.candidates++
-    const timer = setTimeout(() => connection.destroy(), CANDIDATE_MS).unref()
+    const timer = setTimeout(
+      () => connection.destroy(),
+      this.#opts.candidateMs ?? CANDIDATE_MS
+    ).unref()
     this.#candidates.set(connection, timer)
     connection.on('close', () => this.#dropCandidate(connection))
   }

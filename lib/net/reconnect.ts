@@ -9,8 +9,9 @@ const RETRY_MS_MIN = 2000
 const RETRY_MS_MAX = 60_000
 /** While somebody waits for data. */
 const RETRY_MS_WAITING = 5000
-/** With nobody connected, look up the topic again. */
-const REFRESH_MS = 30_000
+/** While somebody is missing, look up the topic again: two devices that start together miss each other. */
+const REFRESH_MS_MIN = 2000
+const REFRESH_MS_MAX = 60_000
 
 export interface ReconnectorOptions {
   clock: Clock
@@ -28,6 +29,7 @@ export class Reconnector {
   readonly #tries = new Map<string, { atMs: number; waitMs: number }>()
   #timer: NodeJS.Timeout | null = null
   #refreshedAtMs = 0
+  #refreshMs = REFRESH_MS_MIN
 
   constructor(opts: ReconnectorOptions) {
     this.#opts = opts
@@ -47,6 +49,7 @@ export class Reconnector {
   /** Something changed: try soon. */
   wake(): void {
     this.#tries.clear()
+    this.#refreshMs = REFRESH_MS_MIN
   }
 
   tick(): void {
@@ -62,8 +65,9 @@ export class Reconnector {
       this.#tries.set(id, { atMs: nowMs, waitMs })
       connect(publicKey)
     }
-    if (absent.length === 0 || nowMs - this.#refreshedAtMs < REFRESH_MS) return
+    if (absent.length === 0 || nowMs - this.#refreshedAtMs < this.#refreshMs) return
     this.#refreshedAtMs = nowMs
+    this.#refreshMs = Math.min(REFRESH_MS_MAX, 2 * this.#refreshMs)
     refresh()
   }
 }

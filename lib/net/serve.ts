@@ -18,7 +18,7 @@ const REQUESTS_MAX = 1024
 /** Proofs in preparation at once. */
 const ACTIVE_MAX = 8
 /** Bytes of blocks handed to a stream that asks to wait: it works best when it always has a next one. */
-const BACKLOG_BYTES_MAX = 256 * 1024
+const BACKLOG_BYTES_MAX = 128 * 1024
 
 interface Wanted {
   key: Buffer

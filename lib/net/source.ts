@@ -132,6 +132,13 @@ export class Source implements ChoosableSource<WantedBlock> {
     return changed
   }
 
+  /** Requests that it should have answered long ago, although it lives. */
+  overdue(nowMs: number): number[] {
+    if (this.silent) return []
+    const { patienceMs } = this.window
+    return [...this.pending].filter(([, p]) => nowMs - p.askedAtMs > patienceMs).map(([id]) => id)
+  }
+
   #release(id: number, pending: Pending): void {
     this.pending.delete(id)
     if (pending.kind === 'block') this.inFlight--

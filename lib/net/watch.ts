@@ -1,5 +1,6 @@
 /** State of one log of which something is wanted from peers. Plain data of the fetcher. */
 import type { FetchPriority, Log } from '../store/ports.ts'
+import type { KnownNodes } from './known-nodes.ts'
 import type { ReadAhead } from './read-ahead.ts'
 import type { Source } from './source.ts'
 
@@ -55,6 +56,7 @@ export interface LogWatch {
   readonly parked: Set<WantedBlock>
   /** Who waits for which length. */
   readonly waiters: Set<{ length: number; resolve(): void; reject(err: unknown): void }>
+  readonly nodes: KnownNodes
   /** Kept up to date: its length and all its blocks, with that priority. */
   follow: FetchPriority | null
   catchingUp: boolean

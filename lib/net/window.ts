@@ -1,14 +1,15 @@
 /**
  * How many blocks may be under way from one peer. Grows while answers come about as fast as the fastest so far,
- * shrinks when they queue up, so that a page fault never waits behind more than a few round trips of bulk.
+ * shrinks when they queue up. (A page fault overtakes them in the far side's queue anyway; what it waits behind is
+ * what has been written to the stream, which `serve.ts` keeps small.)
  */
 export const WINDOW_MAX = 32
-const WINDOW_MIN = 2
+const WINDOW_MIN = 4
 /** Of these, kept free for what somebody waits for. */
 const DEMAND_RESERVE = 8
 /** Answers later than this many times the fastest one, and than this, are queueing. */
 const SLACK = 4
-const SLACK_MS_MIN = 150
+const SLACK_MS_MIN = 300
 
 export class Window {
   #size = 8

@@ -24,6 +24,8 @@ const network = new Network({
 await network.ready()
 console.log('ready')
 
+process.stdin.on('end', () => process.exit())
+
 for await (const line of createInterface({ input: process.stdin })) {
   const [verb, count, bytes] = line.split(' ')
   if (verb === 'write') {

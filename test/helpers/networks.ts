@@ -69,6 +69,7 @@ export class Fleet {
       keyPair
     })
     await network.ready()
+    await network.swarm.status(this.topic)?.flushed()
     this.t.teardown(() => network.close(), { order: -2 })
     return { network, store, keyPair }
   }

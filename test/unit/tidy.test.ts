@@ -9,7 +9,6 @@ const LINES_WISHED = 200
 
 /** Longer ones, with the reason; an entry that is not needed any more fails. */
 const LONG_FILES: Record<string, string> = {
-  'lib/net/fetcher.ts': 'one queue with all of its waiting: to be cut',
   'lib/volume/overlay.ts': 'one log with its recovery and its rules on space: to be cut'
 }
 

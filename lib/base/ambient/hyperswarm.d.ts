@@ -51,7 +51,8 @@ declare module 'hyperswarm' {
     /** Keeps a connection to that peer, found by its key; called again, tries again at once. */
     joinPeer(publicKey: Buffer): void
     leavePeer(publicKey: Buffer): void
-    flush(): Promise<boolean>
+    /** Where the search for a topic stands. */
+    status(topic: Buffer): Hyperswarm.Discovery | null
     destroy(opts?: { force?: boolean }): Promise<void>
   }
 
