@@ -241,7 +241,7 @@ export class Fetcher implements BlockFetcher {
 
   #onlonger(watch: LogWatch): void {
     for (const waiter of watch.waiters) if (watch.log.length >= waiter.length) waiter.resolve()
-    for (const job of watch.jobs) if (job.needsLength) this.#jobs.fill(job)
+    for (const job of watch.jobs) if (job.needsLength) this.#jobs.advance(job)
     this.#lengths.ask(watch)
     void this.#catchUp(watch)
   }

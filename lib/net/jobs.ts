@@ -36,18 +36,18 @@ export class Jobs {
       }
       signal?.addEventListener('abort', onabort, { once: true })
       watch.jobs.add(job)
-      this.fill(job)
+      this.advance(job)
     })
   }
 
-  fill(job: FetchJob): void {
+  advance(job: FetchJob): void {
     if (job.filling || job.done) return
     job.filling = true
     this.#fillWindow(job).then(
       () => {
         job.filling = false
         if (job.done || job.needsLength || job.open >= JOB_WINDOW / 2) return
-        if (job.cursor < job.indexes.length) this.fill(job)
+        if (job.cursor < job.indexes.length) this.advance(job)
         else if (job.open === 0) this.#resolve(job)
       },
       (err: unknown) => this.abandon(job, err)
@@ -70,7 +70,7 @@ export class Jobs {
     for (const job of block.jobs) {
       job.open--
       if (job.open === 0 && job.cursor === job.indexes.length && !job.filling) this.#resolve(job)
-      else this.fill(job)
+      else this.advance(job)
     }
   }
 

@@ -82,5 +82,5 @@ function lazily(make: () => RawHandlers): RawHandlers {
   for (const name of Object.keys(IGNORE) as (keyof typeof IGNORE)[]) {
     out[name] = (message: never) => (made ??= make())[name]?.(message)
   }
-  return out as RawHandlers
+  return out
 }
