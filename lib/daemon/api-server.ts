@@ -7,7 +7,9 @@ import type { UseCaseContext } from './use-cases/context.ts'
 import { create } from './use-cases/create.ts'
 import { init, invite, join } from './use-cases/fleet.ts'
 import { consoleOf, devices, lease, log, ls, show } from './use-cases/look.ts'
+import { remove, rename } from './use-cases/rename.ts'
 import { resume } from './use-cases/resume.ts'
+import { rollback } from './use-cases/rollback.ts'
 import { exportVolume, serve, serveStop } from './use-cases/serve.ts'
 import { config, daemonStatus, status } from './use-cases/status.ts'
 import { checkpoint, discard, poweroff, suspend } from './use-cases/suspend.ts'
@@ -45,7 +47,10 @@ const USE_CASES: UseCases = {
   export: (daemon, params, context) => exportVolume(daemon.node, params, context),
   lease: (daemon, params) => lease(daemon.node, params),
   status: (daemon) => status(daemon),
-  config: (daemon, params) => config(daemon, params)
+  config: (daemon, params) => config(daemon, params),
+  rename: (daemon, params) => rename(daemon.node, params),
+  remove: (daemon, params, context) => remove(daemon.node, params, context),
+  rollback: (daemon, params, context) => rollback(daemon.node, params, context)
 }
 
 /** Serves one client. */

@@ -10,8 +10,9 @@
  */
 import type { Check } from '../base/check.ts'
 import type { Progress } from '../base/progress.ts'
+import { VERSION_METHODS, type VersionApi } from './api-versions.ts'
 
-interface Method<P, R> {
+export interface Method<P, R> {
   params: P
   result: R
 }
@@ -23,7 +24,7 @@ export interface ApiEvent extends Progress {
   invite?: string
 }
 
-export interface Api {
+export interface Api extends VersionApi {
   /** A new device and a new fleet. `FLEET_EXISTS`. */
   init: Method<InitParams, { device: string; fleet: string; recovery_phrase: string }>
   /** Sends the invite as an event, then (with `wait`) returns when it was used. `INVITE_EXPIRED`. */
@@ -112,7 +113,8 @@ export const METHODS: Readonly<Record<MethodName, MethodRules>> = {
   export: ASK,
   lease: ASK,
   status: { ...ASK, withoutFleet: true },
-  config: { ...FINISH, withoutFleet: true }
+  config: { ...FINISH, withoutFleet: true },
+  ...VERSION_METHODS
 }
 
 /**
@@ -134,7 +136,7 @@ export function obeyedSignal(method: MethodName, signal: AbortSignal): AbortSign
 
 export type Role = 'device' | 'cache'
 
-interface Named {
+export interface Named {
   /** The parcel's name. */
   name: string
 }
@@ -205,8 +207,9 @@ export interface CreateParams extends Named {
   sizeBytes?: number
   iso?: string
   from?: { parcel: string; version?: number }
-  memoryBytes: number
-  cpus: number
+  /** Absent: as in `from`, else 512 MiB and 1. */
+  memoryBytes?: number
+  cpus?: number
   kernel?: { kernel: string; initrd?: string; append: string }
   vmm: string
 }

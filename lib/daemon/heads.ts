@@ -34,7 +34,7 @@ export function versionByNumber(node: FleetNode, parcel: ParcelInfo, number: num
  */
 export function commitParams(
   node: FleetNode,
-  runner: Runner,
+  runner: Pick<Runner, 'parcel' | 'status'>,
   cause: string,
   message: string
 ): CommitParams {

@@ -79,6 +79,18 @@ export class Runners {
     }
   }
 
+  /**
+   * Keeps a parcel from being started here until the returned function is called. Throws `PARCEL_RUNNING` when it
+   * is in use.
+   */
+  reserve(parcel: ParcelInfo): () => void {
+    const id = parcel.id.toString('hex')
+    const known = this.#byParcel.get(id)
+    if (known !== undefined || this.#starting.has(id)) throw alreadyInUse(parcel, known)
+    this.#starting.add(id)
+    return () => void this.#starting.delete(id)
+  }
+
   /** What every session starts from. */
   openParams(parcel: Buffer, version: { info: VersionInfo; opened: OpenedVersion } | null) {
     const node = this.#node

@@ -84,7 +84,8 @@ export class Versions {
 
   /** Every block that the version needs. */
   async closure(info: VersionInfo, reach: Reach, opts: ClosureOptions = {}): Promise<Closure> {
-    const name = `${info.version.toString('hex')}${opts.withoutState === true ? '-' : ''}`
+    const without = opts.withoutMemory === true ? '-memory' : opts.withoutState === true ? '-' : ''
+    const name = info.version.toString('hex') + without
     const cached = this.#closures.get(name)
     if (cached !== undefined) return cached
     const { record } = await this.open(info, reach)
@@ -93,7 +94,7 @@ export class Versions {
     }
     const metaKey = (log: number) => this.#opts.keysOf(record.logs[log].key).meta
     const closure = await closureOf(new VersionReader(record, reader, metaKey), opts)
-    if (opts.withoutState !== true) closure.add(logNumber(record, info.log), info.block, 0)
+    if (without === '') closure.add(logNumber(record, info.log), info.block, 0)
     remember(this.#closures, name, closure, CLOSURES_CACHED_MAX)
     return closure
   }

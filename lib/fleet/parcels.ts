@@ -99,6 +99,11 @@ export class Parcels {
     return this.#view().get(id.toString('hex')) ?? null
   }
 
+  /** How the parcel's key is kept. Of removed ones too: versions of other parcels may reference their logs. */
+  keyOf(id: Buffer): Pick<ParcelInfo, 'keyEpoch' | 'wrappedKey'> | null {
+    return this.#made.get(id.toString('hex'))?.info ?? null
+  }
+
   byName(name: string): ParcelInfo | null {
     for (const parcel of this.#view().values()) if (parcel.name === name) return parcel
     return null

@@ -59,12 +59,12 @@ export abstract class RegistryView extends ReadyResource {
     return this.view.parcels.byName(name)
   }
 
-  /** The parcel's key. Throws `PARCEL_NOT_FOUND`, `KEY_MISSING`, `DATA_CORRUPT`. */
+  /** The parcel's key, of a removed one too. Throws `PARCEL_NOT_FOUND`, `KEY_MISSING`, `DATA_CORRUPT`. */
   parcelKey(id: Buffer): Buffer {
     const hex = id.toString('hex')
     let key = this.#parcelKeys.get(hex)
     if (key !== undefined) return key
-    const parcel = this.parcel(id)
+    const parcel = this.view.parcels.keyOf(id)
     if (parcel === null) throw new HyperparcelError('PARCEL_NOT_FOUND', 'That parcel is not known')
     key = this.keyring.unwrapParcelKey(id, parcel.keyEpoch, parcel.wrappedKey)
     this.#parcelKeys.set(hex, key)

@@ -2,7 +2,7 @@
  * The closure of a version: every block that it needs, log by log. Who has all of it holds a replica.
  */
 import { CHUNK_BYTES } from '../base/limits.ts'
-import { refLog } from '../format/map.ts'
+import { refLog, type MapLeaf } from '../format/map.ts'
 import type { VersionReader } from './version-reader.ts'
 
 /** Block indexes by log number, with the chunks that the version uses of each (0 for maps and device state). */
@@ -29,6 +29,8 @@ export class Closure {
 export interface ClosureOptions {
   /** Leaves out device state: a successor of a running VM does not need it. */
   withoutState?: boolean
+  /** Leaves out guest RAM and device state: what a version that boots from the same disks needs. */
+  withoutMemory?: boolean
 }
 
 /** Walks all maps; loads every map node through the reader (which fetches what is missing). */
@@ -38,18 +40,25 @@ export async function closureOf(
 ): Promise<Closure> {
   const closure = new Closure()
   const { state, volumes } = version.record
-  if (state !== null && opts.withoutState !== true) {
+  if (state !== null && opts.withoutState !== true && opts.withoutMemory !== true) {
     for (let i = 0; i < state.blocks; i++) closure.add(state.log, state.firstBlock + i, 0)
     closure.bytes += state.bytes
   }
   for (const volume of volumes) {
+    if (volume.name === 'memory' && opts.withoutMemory === true) continue
     const map = version.map(volume.name)
     for await (const ref of map.nodeRefs()) closure.add(ref.log, ref.block, 0)
-    for await (const { leaf } of map.dataLeaves()) {
-      for (let i = 0; i < leaf.refs.length; i++) {
-        if (leaf.refs[i] !== 0) closure.add(refLog(leaf.refs[i]), leaf.blocks[i], 1)
-      }
-    }
+    for await (const { leaf } of map.dataLeaves()) addLeaf(closure, leaf)
   }
   return closure
+}
+
+/** Neighbours mostly lie in one segment: they are added together. */
+function addLeaf(closure: Closure, { refs, blocks }: MapLeaf): void {
+  for (let i = 0, next = 0; i < refs.length; i = next) {
+    const log = refLog(refs[i])
+    next = i + 1
+    while (next < refs.length && blocks[next] === blocks[i] && refLog(refs[next]) === log) next++
+    if (refs[i] !== 0) closure.add(log, blocks[i], next - i)
+  }
 }

@@ -9,23 +9,21 @@ interface Options {
   size?: number
   iso?: string
   from?: { parcel: string; version?: number }
-  memory: number
-  cpus: number
+  memory?: number
+  cpus?: number
   kernel?: string
   initrd?: string
   append?: string
   vmm: string
 }
 
-const DEFAULT_MEMORY_BYTES = 512 * 1024 ** 2
-
 export const create: CliCommand = {
   usage: 'create <name>',
   summary: 'make a parcel from images, a blank disk or another parcel',
   details:
-    'Makes version 1 of a parcel, which has no memory image yet and boots. Images are raw or qcow2; they are read once and not needed afterwards.',
+    'Makes version 1 of a parcel, which has no memory image yet and boots. Images are raw or qcow2; they are read once and not needed afterwards. With --from it has the disks of the other parcel as that version left them: a copy that costs neither time nor space.',
   example:
-    'hyperparcel create work --disk debian.qcow2 --memory 2G --cpus 2\nhyperparcel create fresh --size 20G --iso debian-installer.iso',
+    'hyperparcel create work --disk debian.qcow2 --memory 2G --cpus 2\nhyperparcel create fresh --size 20G --iso debian-installer.iso\nhyperparcel create copy --from work@3',
   options(command) {
     command
       .option('--disk <file>', 'an image as a disk; may be repeated', collect)
@@ -33,7 +31,7 @@ export const create: CliCommand = {
       .option('--iso <file>', 'an installer to boot from')
       .option('--from <parcel[@version]>', 'the disks of another parcel', parseParcelVersion)
       .option('--memory <size>', "the guest's RAM (512M by default)", parseSize)
-      .option('--cpus <n>', "the guest's processors", parseCount(1), 1)
+      .option('--cpus <n>', "the guest's processors (1 by default)", parseCount(1))
       .option('--kernel <file>', 'boot this Linux kernel directly')
       .option('--initrd <file>', 'with that initial RAM disk')
       .option('--append <string>', 'with that command line')
@@ -48,7 +46,7 @@ export const create: CliCommand = {
       sizeBytes: options.size,
       iso: options.iso === undefined ? undefined : absolute(options.iso),
       from: options.from,
-      memoryBytes: options.memory ?? DEFAULT_MEMORY_BYTES,
+      memoryBytes: options.memory,
       cpus: options.cpus,
       kernel:
         options.kernel === undefined
@@ -60,7 +58,10 @@ export const create: CliCommand = {
             },
       vmm: options.vmm
     })
-    const text = `Created ${result.parcel}: read ${formatBytes(result.bytes_read)}, stored ${formatBytes(result.bytes_stored)}. Start it with \`hyperparcel resume ${result.parcel}\`.`
+    const text =
+      options.from !== undefined
+        ? `Created ${result.parcel} from ${options.from.parcel}. Start it with \`hyperparcel resume ${result.parcel}\`.`
+        : `Created ${result.parcel}: read ${formatBytes(result.bytes_read)}, stored ${formatBytes(result.bytes_stored)}. Start it with \`hyperparcel resume ${result.parcel}\`.`
     return { json: result, text }
   }
 }
@@ -69,8 +70,9 @@ function checkTogether(options: Options): void {
   if (options.kernel === undefined && (options.initrd ?? options.append) !== undefined) {
     throw usage('--initrd and --append need --kernel')
   }
-  if (options.from !== undefined && (options.disk ?? options.size) !== undefined) {
-    throw usage('--from takes its disks from the other parcel: leave --disk and --size out')
+  const { from, disk, size, iso, kernel } = options
+  if (from !== undefined && (disk ?? size ?? iso ?? kernel) !== undefined) {
+    throw usage('--from takes all disks from the other parcel: leave the images and --size out')
   }
   if (options.disk === undefined && options.size === undefined && options.from === undefined) {
     if (options.kernel === undefined && options.iso === undefined) {

@@ -17,7 +17,10 @@ import { lease } from './lease.ts'
 import { log } from './log.ts'
 import { ls } from './ls.ts'
 import { poweroff } from './poweroff.ts'
+import { remove } from './remove.ts'
+import { rename } from './rename.ts'
 import { resume } from './resume.ts'
+import { rollback } from './rollback.ts'
 import { serve } from './serve.ts'
 import { show } from './show.ts'
 import { status } from './status.ts'
@@ -38,8 +41,11 @@ export const COMMANDS: CliCommand[] = [
   checkpoint,
   poweroff,
   discard,
+  rollback,
   serve,
   exportVolume,
+  rename,
+  remove,
   lease,
   status,
   config,
@@ -51,7 +57,6 @@ export const COMMANDS: CliCommand[] = [
 /** Named in the contract, not part of this version: they say so. */
 export const LATER = [
   'devices remove',
-  'rollback',
   'hoard',
   'evict',
   'push',
@@ -61,8 +66,6 @@ export const LATER = [
   'prune',
   'stats',
   'ui',
-  'rename',
-  'remove',
   'view',
   'lock',
   'unlock',

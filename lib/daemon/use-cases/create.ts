@@ -8,10 +8,12 @@ import type { ImportVolume, MachineRequestJson } from '../../runner/protocol.ts'
 import type { Params, Result } from '../api.ts'
 import type { FleetNode } from '../node.ts'
 import type { Runner } from '../runners.ts'
+import { clone } from './clone.ts'
 import type { UseCaseContext } from './context.ts'
 
 const MEMORY_BYTES_MIN = 32 * 1024 ** 2
 const MEMORY_BYTES_MAX = 1024 ** 4
+const MEMORY_BYTES_DEFAULT = 512 * 1024 ** 2
 const MEMORY_STEP_BYTES = 1024 ** 2
 const CPUS_MAX = 64
 /** A disk has whole sectors: an image that ends within one is filled up with zeros, as QEMU does. */
@@ -23,6 +25,7 @@ export async function create(
   context: UseCaseContext
 ): Promise<Result<'create'>> {
   checkParams(node, params)
+  if (params.from !== undefined) return clone(node, params, context)
   const { id } = await node.registry.createParcel(params.name)
   const parcel = node.registry.parcel(id)!
   let runner: Runner | null = null
@@ -63,18 +66,16 @@ export async function create(
 }
 
 function checkParams(node: FleetNode, params: Params<'create'>): void {
-  if (params.from !== undefined) {
-    throw new HyperparcelError('NOT_IMPLEMENTED', 'Clones of a parcel are not part of this release')
-  }
   if (params.vmm !== 'qemu') {
     throw new HyperparcelError('USAGE', `There is no VMM called ${params.vmm}`, { hint: 'qemu' })
   }
-  if (params.memoryBytes < MEMORY_BYTES_MIN || params.memoryBytes % MEMORY_STEP_BYTES !== 0) {
+  const { memoryBytes = MEMORY_BYTES_DEFAULT, cpus = 1 } = params
+  if (memoryBytes < MEMORY_BYTES_MIN || memoryBytes % MEMORY_STEP_BYTES !== 0) {
     throw new HyperparcelError('USAGE', 'Memory is at least 32 MiB, in steps of 1 MiB', {
       hint: 'For instance --memory 512M.'
     })
   }
-  if (params.memoryBytes > MEMORY_BYTES_MAX) {
+  if (memoryBytes > MEMORY_BYTES_MAX) {
     throw new HyperparcelError('USAGE', 'Memory is at most 1 TiB', {
       hint: 'For instance --memory 512M.'
     })
@@ -84,7 +85,7 @@ function checkParams(node: FleetNode, params: Params<'create'>): void {
       hint: 'For instance --size 20G.'
     })
   }
-  if (!(params.cpus >= 1 && params.cpus <= CPUS_MAX)) {
+  if (!(cpus >= 1 && cpus <= CPUS_MAX)) {
     throw new HyperparcelError('USAGE', `A VM has 1 to ${CPUS_MAX} CPUs`, {
       hint: 'For instance --cpus 2.'
     })
@@ -128,8 +129,8 @@ function wholeSectors(bytes: number): number {
 function machineRequest(params: Params<'create'>, volumes: ImportVolume[]): MachineRequestJson {
   const { kernel } = params
   return {
-    cpus: params.cpus,
-    memoryBytes: params.memoryBytes,
+    cpus: params.cpus ?? 1,
+    memoryBytes: params.memoryBytes ?? MEMORY_BYTES_DEFAULT,
     disks: volumes
       .filter((volume) => !volume.readOnly)
       .map((volume) => ({ volume: volume.name, bytes: volume.sizeBytes })),

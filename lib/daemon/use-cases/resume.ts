@@ -206,11 +206,12 @@ async function news(node: FleetNode, done: () => boolean, timeoutMs: number): Pr
   return true
 }
 
-async function chooseVersion(
+/** The version that a resume continues: the one asked for, else the newest, of which news may still be on its way. */
+export async function chooseVersion(
   node: FleetNode,
   parcel: ParcelInfo,
   lease: Lease,
-  params: Params<'resume'>,
+  params: Pick<Params<'resume'>, 'version'>,
   context: UseCaseContext
 ): Promise<VersionInfo> {
   if (params.version !== undefined) return versionByNumber(node, parcel, params.version)

@@ -1,8 +1,9 @@
 /** The VMM driver for unmodified QEMU. Holds nothing but what it learnt about this host. */
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { HyperparcelError } from '../../base/errors.ts'
 import type { LaunchSpec, MachineConfig, MachineRequest, Vm, VmmDriver } from '../driver.ts'
 import { askKvm, type KvmAnswer } from './accelerator.ts'
+import { randomMac } from '../identity.ts'
 import { cpuMismatch, cpuModel, hostCpu } from './cpu.ts'
 import { askQemu, type QemuHost } from './host.ts'
 import { checkMachine } from './machine-check.ts'
@@ -122,7 +123,3 @@ function volumesOf(machine: MachineConfig): string[] {
 }
 
 /** Locally administered, unicast, in the range that QEMU uses. */
-function randomMac(): string {
-  const tail = [...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0'))
-  return ['52', '54', '00', ...tail].join(':')
-}

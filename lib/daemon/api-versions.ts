@@ -1,0 +1,17 @@
+/** The part of the daemon's API that is about parcels and versions as a whole; `api.ts` has the rules. */
+import type { Method, MethodRules, Named } from './api.ts'
+
+export interface VersionApi {
+  /** `PARCEL_EXISTS`, `NAME_INVALID`. */
+  rename: Method<Named & { to: string }, { parcel: string }>
+  /** Takes the lease; the parcel is gone on every device, its blocks stay until they are pruned. `PARCEL_RUNNING`, `LEASE_HELD`. */
+  remove: Method<Named, { parcel: string }>
+  /** A new version with the content of that one. `PARCEL_RUNNING`, `LEASE_HELD`, `CRASH_CHOICE`, `DATA_UNREACHABLE`. */
+  rollback: Method<Named & { version: number }, { parcel: string; version: number }>
+}
+
+export const VERSION_METHODS: Readonly<Record<keyof VersionApi, MethodRules>> = {
+  rename: { oncancel: 'ignore', onclose: 'continue' },
+  remove: { oncancel: 'ignore', onclose: 'continue' },
+  rollback: { oncancel: 'undo', onclose: 'continue' }
+}

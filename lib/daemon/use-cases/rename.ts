@@ -1,0 +1,31 @@
+/** rename and remove: what a parcel is called, and whether it is there at all. */
+import { rm } from 'node:fs/promises'
+import type { Params, Result } from '../api.ts'
+import type { FleetNode } from '../node.ts'
+import type { UseCaseContext } from './context.ts'
+import { takeLease } from './resume.ts'
+
+export async function rename(node: FleetNode, params: Params<'rename'>): Promise<Result<'rename'>> {
+  const { id } = node.parcel(params.name)
+  await node.registry.renameParcel(id, params.to)
+  return { parcel: node.registry.parcel(id)?.name ?? params.to }
+}
+
+/** Under the lease: nobody can be using it then. Its blocks stay, because clones may reference them. */
+export async function remove(
+  node: FleetNode,
+  params: Params<'remove'>,
+  context: UseCaseContext
+): Promise<Result<'remove'>> {
+  const parcel = node.parcel(params.name)
+  const release = node.runners.reserve(parcel)
+  try {
+    await takeLease(node, parcel, {}, context)
+    await node.registry.append({ kind: 'parcel-removed', body: { parcel: parcel.id } })
+    await rm(node.stateDirectory(parcel.id), { recursive: true, force: true })
+    await rm(node.runDirectory(parcel.id), { recursive: true, force: true })
+    return { parcel: parcel.name }
+  } finally {
+    release()
+  }
+}
