@@ -319,6 +319,8 @@ export interface SuspendResult {
   replicas: number
   /** Whether a grant reached its device; null without `to`. */
   lease_delivered: boolean | null
+  /** Milliseconds since the command came, by step. */
+  trace: Record<string, number>
 }
 
 export interface ServeParams extends Named {

@@ -1,6 +1,7 @@
 /** One commit from start to end: the same for an import, a snapshot of a running VM and writable exports. */
 import { HyperparcelError } from '../base/errors.ts'
 import type { ProgressReporter } from '../base/progress.ts'
+import type { Trace } from '../base/trace.ts'
 import { CHUNK_BYTES } from '../base/limits.ts'
 import { Commit, type CommitResult, type VolumeCommit } from '../parcel/commit.ts'
 import { VolumeMap } from '../parcel/volume-map.ts'
@@ -91,14 +92,15 @@ export async function publish(context: Context, made: NewVersion): Promise<void>
   await context.advance(record, id)
 }
 
-export function summarize(made: NewVersion, pauseMs: number): CommitSummary {
+export function summarize(made: NewVersion, pauseMs: number, trace?: Trace): CommitSummary {
   const { record, id } = made
   return {
     version: id.toString('hex'),
     number: record.number,
     bytesNew: record.bytesNew,
     bytesStored: record.bytesStored,
-    pauseMs
+    pauseMs,
+    trace: trace?.steps ?? {}
   }
 }
 

@@ -77,6 +77,8 @@ export interface CommitSummary {
   bytesStored: number
   /** CPUs stopped until durable, or until they ran again. */
   pauseMs: number
+  /** Milliseconds since the request, by step; empty where nothing is measured. */
+  trace: Record<string, number>
 }
 
 export interface ImportVolume {

@@ -13,6 +13,7 @@ import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../base/errors.ts'
 import { DEVICE_STATE_BYTES_MAX } from '../base/limits.ts'
 import type { ProgressReporter } from '../base/progress.ts'
+import { Trace } from '../base/trace.ts'
 import type { Vm, VmExit, VmmDriver } from '../vmm/driver.ts'
 import { publish, storeVersion, summarize, type NewVersion } from './commit-run.ts'
 import type { Context } from './context.ts'
@@ -66,13 +67,11 @@ export class VmSession {
 
   /** Returns when the CPUs run. On an error nothing is left behind but what was there before. */
   async run(): Promise<StartResult> {
-    const began = performance.now()
-    const trace: Record<string, number> = {}
-    const mark = (step: string) => (trace[step] = Math.round(performance.now() - began))
+    const trace = new Trace()
     this.#change('starting', null)
     try {
       await this.#openVolumes()
-      mark('volumes')
+      trace.mark('volumes')
       const { runDirectory } = this.#context.params
       const serial = path.join(runDirectory, 'serial.sock')
       const vnc = path.join(runDirectory, 'vnc.sock')
@@ -88,18 +87,18 @@ export class VmSession {
         onExit: (exit) => this.#onexit(exit),
         onPause: (reason) => this.#onpause(reason)
       })
-      mark('vmm')
+      trace.mark('vmm')
       if (this.#params.restore) {
         await this.#vm.restoreState(Readable.from(this.#context.version!.state()))
-        mark('state')
+        trace.mark('state')
       }
       await this.#vm.cont()
-      mark('running')
+      trace.mark('running')
       this.#change('running', null)
       this.#space.start()
       const booted = !this.#params.restore
       const clock = booted ? 'booted' : 'pending'
-      this.start = { vnc, serial, volumes: this.#exports.uris(), booted, clock, trace }
+      this.start = { vnc, serial, volumes: this.#exports.uris(), booted, clock, trace: trace.steps }
       if (!booted) void this.#setClock(this.#vm, this.start) // never rejects
       return this.start
     } catch (err) {
@@ -115,6 +114,7 @@ export class VmSession {
     const vm = this.#running()
     if (this.#snapshot !== null) throw busy()
     const abort = new AbortController()
+    const trace = new Trace()
     this.#snapshot = abort
     this.#space.stop()
     try {
@@ -122,8 +122,9 @@ export class VmSession {
       if (!params.quit) await this.volumes.get(MEMORY).overlay!.reserve(this.memoryBytes)
       progress({ phase: 'writing back memory' })
       await this.#syncMemory(vm)
+      trace.mark('synced')
       abort.signal.throwIfAborted()
-      return await this.#snapshotStopped(vm, params, progress, abort.signal)
+      return await this.#snapshotStopped(vm, params, progress, abort.signal, trace)
     } finally {
       this.#snapshot = null
       if (this.state === 'running') this.#space.start()
@@ -140,7 +141,8 @@ export class VmSession {
     vm: Vm,
     params: SnapshotParams,
     progress: ProgressReporter,
-    signal: AbortSignal
+    signal: AbortSignal,
+    trace: Trace
   ): Promise<CommitSummary> {
     const before = { state: this.state, reason: this.reason }
     const stopped = performance.now()
@@ -150,12 +152,15 @@ export class VmSession {
     try {
       await this.#stop(vm)
       this.#change('paused', params.quit ? 'suspending' : 'making a checkpoint')
+      trace.mark('stopped')
       const state = await collect(await vm.saveState())
+      trace.mark('state')
       await this.#syncMemory(vm)
+      trace.mark('frozen')
       frozen = this.volumes.freeze()
       if (!params.quit) await this.#goOn(vm, before)
       pauseMs = performance.now() - stopped
-      made = await this.#commit(params, frozen, state, progress, signal)
+      made = await this.#commit(params, frozen, state, progress, signal, trace)
     } catch (err) {
       frozen?.abandon()
       await this.#goOn(vm, before).catch(safetyCatch)
@@ -164,8 +169,9 @@ export class VmSession {
     if (params.quit) {
       pauseMs = performance.now() - stopped
       await this.#end(vm)
+      trace.mark('ended')
     }
-    return summarize(made, pauseMs)
+    return summarize(made, pauseMs, trace)
   }
 
   /** As it was before the snapshot stopped it. */
@@ -240,7 +246,8 @@ export class VmSession {
     frozen: FrozenSet,
     state: Buffer[] | null,
     progress: ProgressReporter,
-    signal: AbortSignal
+    signal: AbortSignal,
+    trace = new Trace()
   ): Promise<NewVersion> {
     const { stateDirectory } = this.#context.params
     await reserveCommit(stateDirectory, 0)
@@ -250,9 +257,11 @@ export class VmSession {
       signal.throwIfAborted()
       progress(event)
     })
+    trace.mark('stored')
     signal.throwIfAborted()
     await frozen.markCommit(made.id)
     await publish(this.#context, made)
+    trace.mark('published')
     await frozen.release(made.id)
     return made
   }

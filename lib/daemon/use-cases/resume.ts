@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
+import { Trace } from '../../base/trace.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import { leaseRefusal, type ResumeDecision } from '../../lease/index.ts'
 import type { MachineConfig } from '../../vmm/driver.ts'
@@ -32,28 +33,27 @@ export async function resume(
   params: Params<'resume'>,
   context: UseCaseContext
 ): Promise<Result<'resume'>> {
-  const began = performance.now()
-  const trace: Record<string, number> = {}
-  const mark = (step: string) => (trace[step] = Math.round(performance.now() - began))
+  const trace = new Trace()
   const parcel = node.parcel(params.name)
   const runner = await node.runners.start(parcel, 'vm')
-  mark('runner')
+  trace.mark('runner')
   runner.ending = true // nobody else cleans up while it is being made
   try {
     const lease = await takeLease(node, parcel, params, context)
-    mark('lease')
+    trace.mark('lease')
     const keepOverlays = await settleLeftovers(node, parcel, runner, params)
     const info = await chooseVersion(node, parcel, lease, params, context)
     const opened = await openRecord(node, parcel, info, params, context)
-    mark('record')
+    trace.mark('record')
     const machine = machineOf(parcel, opened)
     const restore = opened.record.state !== null && !keepOverlays
     if (params.offline === true) await refuseMissing(node, parcel, info, restore)
     else prefetch(node, info, opened, restore)
     context.signal.throwIfAborted()
     await node.runners.open(runner, { info, opened })
-    mark('open')
+    trace.mark('open')
     context.progress({ phase: restore ? 'resuming' : 'booting' })
+    const startedMs = trace.nowMs
     const started = await whileReporting(node, runner, context, () =>
       runner.process.call('start', {
         machine,
@@ -62,6 +62,7 @@ export async function resume(
         keepOverlays
       })
     )
+    trace.add(started.trace, startedMs)
     runner.ending = false
     runner.status = await runner.process.call('status', null)
     if (params.fetch !== 'demand' && params.offline !== true) completeLater(node, runner, info)
@@ -70,23 +71,18 @@ export async function resume(
       version: info.number,
       epoch: lease.epoch,
       booted: started.booted,
-      resume_ms: Math.round(performance.now() - began),
+      resume_ms: trace.nowMs,
       bytes_fetched: runner.host.fetchedBytes,
       vnc: started.vnc,
       serial: started.serial,
       volumes: started.volumes,
       clock: started.clock,
-      trace: { ...trace, ...later(started.trace, trace['open']) }
+      trace: trace.steps
     }
   } catch (err) {
     await node.runners.end(runner, false).catch(safetyCatch)
     throw err
   }
-}
-
-/** A trace that began later. */
-function later(trace: Record<string, number>, ms: number): Record<string, number> {
-  return Object.fromEntries(Object.entries(trace).map(([step, at]) => [step, ms + at]))
 }
 
 /** Says so when the start waits for data, and from whom. */

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
+import { Trace } from '../../base/trace.ts'
 import type { Progress, ProgressReporter } from '../../base/progress.ts'
 import type { ParcelInfo } from '../../fleet/index.ts'
 import { dropLeftovers } from '../../runner/leftovers.ts'
@@ -84,7 +85,9 @@ export async function suspendParcel(
 ): Promise<CommitSummary> {
   const runner = node.runners.running(parcel)
   const quit = opts.keepRunning !== true
+  const trace = new Trace()
   await completeBase(node, runner, opts)
+  trace.mark('complete')
   opts.signal?.throwIfAborted()
   runner.status = await runner.process.call('status', null)
   const params = {
@@ -95,11 +98,13 @@ export async function suspendParcel(
   const oncancel = () => void runner.process.call('cancelSnapshot', null).catch(safetyCatch)
   opts.signal?.addEventListener('abort', oncancel, { once: true })
   try {
+    const startedMs = trace.nowMs
     const summary = await runner.process.call('snapshot', params, {
       onevent: (event) => opts.progress(event as Progress)
     })
     if (quit) await node.runners.ended(runner)
-    return summary
+    trace.add(summary.trace, startedMs)
+    return { ...summary, trace: trace.steps }
   } catch (err) {
     runner.ending = false
     throw err
@@ -206,7 +211,8 @@ function result(parcel: ParcelInfo, summary: CommitSummary, suspendMs: number) {
     suspend_ms: suspendMs,
     pause_ms: Math.round(summary.pauseMs),
     bytes_new: summary.bytesNew,
-    bytes_stored: summary.bytesStored
+    bytes_stored: summary.bytesStored,
+    trace: summary.trace
   }
 }
 

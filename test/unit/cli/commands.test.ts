@@ -64,7 +64,8 @@ test('suspend: options and both outputs', async (t) => {
     bytes_new: 4096,
     bytes_stored: 2048,
     replicas: 1,
-    lease_delivered: true
+    lease_delivered: true,
+    trace: {}
   }
   const { paths, calls } = await startFakeDaemon(t, { suspend: () => result })
   const argv = ['--home', paths.home, 'suspend', 'work', '--to', 'office', '-m', 'end of the day']
