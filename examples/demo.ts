@@ -46,7 +46,7 @@ async function run(options: DemoOptions): Promise<Figures> {
   timeline.print('One VM, two devices, a private DHT, no server.')
   await mkdir(options.directory, { recursive: true })
   const base = await realpath(options.directory)
-  const directory = await mkdtemp(path.join(base, 'hyperparcel-demo-'))
+  const directory = await mkdtemp(path.join(base, `hyperparcel-demo-${process.pid}-`))
   const janitor = new Janitor({ directory, keep: options.keep })
   const { signal } = interrupt
   const home = new Device('home', directory, signal)

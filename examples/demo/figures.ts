@@ -12,19 +12,23 @@ export interface Figures {
   home_suspend_ms: number
   /** CPUs stopped until the version was durable. */
   home_pause_ms: number
+  /** Milliseconds by step, from the daemon. */
+  home_suspend_trace: Record<string, number>
   home_suspend_bytes_new: number
   home_suspend_bytes_stored: number
   /** From starting the command to its end, which says that the CPUs run. */
   office_resume_ms: number
   /** From starting that command to the first answer on the serial console. */
   office_interactive_ms: number
+  office_resume_trace: Record<string, number>
   /** Everything that the office's daemon received from peers between the command and then, with all overhead. */
   office_bytes_before_run: number
   /** Likewise; the rest of the parcel comes in the background meanwhile. */
   office_bytes_at_interactive: number
   /** What of that the guest had to wait for. */
   office_demand_bytes_at_interactive: number
-  office_clock: string
+  /** How the guest's clock was set there, and how far off it was before it left again. */
+  office_clock: string | null
   office_clock_off_seconds: number
   ram_secret_before: string
   ram_secret_after: string

@@ -80,13 +80,17 @@ export class GuestShell {
     return samples
   }
 
-  async look(): Promise<Look> {
+  /** Waits until the counter is beyond `tick`, some seconds at most: the guest may have run for less than one. */
+  async look(tick = 0): Promise<Look> {
+    await this.#run(
+      `n=0; while [ $(cat /run/tick) -le ${tick} ] && [ $n -lt 50 ]; do n=$((n+1)); sleep 0.1; done`
+    )
     const said = await this.#run(
       'cat /run/tick /proc/sys/kernel/random/boot_id; cut -d" " -f1 /proc/uptime; date +%s'
     )
-    const [tick, bootId, uptime, seconds] = said.split('\n')
+    const [count, bootId, uptime, seconds] = said.split('\n')
     return {
-      tick: Number(tick),
+      tick: Number(count),
       uptimeSeconds: Number(uptime),
       bootId,
       clockOffSeconds: Math.abs(Date.now() / 1000 - Number(seconds))

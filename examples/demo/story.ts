@@ -96,7 +96,7 @@ export async function tell(stage: Stage): Promise<Figures> {
   timeline.part('At the office')
   const there = await arrive(stage, office)
   const [start, running, answered] = there.received
-  const after = await there.shell.look()
+  const after = await there.shell.look(before.tick)
   sayLook(timeline, before, after)
   const sumsAfter = await there.shell.sums()
   timeline.say(
@@ -108,13 +108,18 @@ export async function tell(stage: Stage): Promise<Figures> {
   await there.shell.change(note)
   timeline.say('guest', 'writes a note, on its disk and into its RAM')
   const leaving = await there.shell.look()
+  const { clock } = (await office.run<Result<'show'>>('show', PARCEL)).result.parcel
+  timeline.say(
+    'guest',
+    `its clock is off by ${Math.round(leaving.clockOffSeconds)} s (set by: ${clock})`
+  )
   there.shell.close()
   const back = await office.run<SuspendResult>('suspend', PARCEL, '--to', 'home')
   sayLeft(timeline, 'office', back)
 
   timeline.part('Back at home')
   const again = await arrive(stage, home)
-  const returned = await again.shell.look()
+  const returned = await again.shell.look(leaving.tick)
   sayLook(timeline, leaving, returned)
   const sumsBack = await again.shell.sums()
   const noted = await again.shell.hasChange(note)
@@ -137,16 +142,18 @@ export async function tell(stage: Stage): Promise<Figures> {
     boot_ms: Math.round(bootMs),
     home_suspend_ms: Math.round(suspended.wallMs),
     home_pause_ms: suspended.result.pause_ms,
+    home_suspend_trace: suspended.result.trace,
     home_suspend_bytes_new: suspended.result.bytes_new,
     home_suspend_bytes_stored: suspended.result.bytes_stored,
     office_resume_ms: Math.round(there.resumed.wallMs),
     office_interactive_ms: Math.round(there.interactiveMs),
+    office_resume_trace: there.resumed.result.trace,
     office_bytes_before_run: running.bytes_received - start.bytes_received,
     office_bytes_at_interactive: answered.bytes_received - start.bytes_received,
     office_demand_bytes_at_interactive:
       answered.demand_bytes_received - start.demand_bytes_received,
-    office_clock: there.resumed.result.clock,
-    office_clock_off_seconds: Math.round(after.clockOffSeconds),
+    office_clock: clock,
+    office_clock_off_seconds: Math.round(leaving.clockOffSeconds),
     ram_secret_before: sumsBefore.ramSecret,
     ram_secret_after: sumsAfter.ramSecret,
     tick_before: before.tick,
@@ -196,19 +203,20 @@ async function arrive({ timeline }: Stage, device: Device): Promise<Arrival> {
   const start = await device.status()
   const resumed = await device.run<ResumeResult>('resume', PARCEL)
   const running = await device.status()
+  const bytes = formatBytes(running.bytes_received - start.bytes_received)
+  const took = formatDuration(resumed.wallMs)
+  timeline.say(
+    device.name,
+    `resume ${PARCEL}: its CPUs run after ${took}, ${bytes} fetched by then`
+  )
   const shell = new GuestShell(new SerialConsole(resumed.result.serial))
   await shell.answers(ANSWER_MS)
   const interactiveMs = performance.now() - resumed.beganMs
   const answered = await device.status()
-  const bytes = formatBytes(running.bytes_received - start.bytes_received)
+  const waited = formatBytes(answered.demand_bytes_received - start.demand_bytes_received)
   timeline.say(
     device.name,
-    `resume ${PARCEL}: its CPUs run after ${formatDuration(resumed.wallMs)}, ${bytes} fetched by then`
-  )
-  const more = formatBytes(answered.demand_bytes_received - start.demand_bytes_received)
-  timeline.say(
-    device.name,
-    `its console answers after ${formatDuration(interactiveMs)}; it had to wait for ${more}`
+    `its console answers after ${formatDuration(interactiveMs)}; it had to wait for ${waited}`
   )
   return { resumed, interactiveMs, shell, received: [start, running, answered] }
 }
@@ -237,10 +245,7 @@ function sayLeft(timeline: Timeline, place: string, { result, wallMs }: Ran<Susp
 
 function sayLook(timeline: Timeline, before: Look, after: Look): void {
   const how = continues(before, after) ? 'no reboot' : 'REBOOTED'
-  timeline.say(
-    'guest',
-    `counter at ${after.tick}, ${how}, clock off by ${Math.round(after.clockOffSeconds)} s`
-  )
+  timeline.say('guest', `counter at ${after.tick}, ${how}`)
 }
 
 function sayTraffic(
