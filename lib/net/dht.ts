@@ -2,8 +2,10 @@
  * A private DHT for a network with no Internet: a bootstrap node and the persistent nodes without which
  * connections open and then time out (measured).
  */
+import dgram from 'node:dgram'
 import HyperDHT from 'hyperdht'
 import ReadyResource from 'ready-resource'
+import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../base/errors.ts'
 
 export const DHT_PORT = 49737
@@ -35,6 +37,8 @@ export class PrivateDht extends ReadyResource {
     try {
       // On loopback nothing else should reach it; elsewhere NAT may hide the address that others use.
       const bind = this.host.startsWith('127.') ? this.host : '0.0.0.0'
+      // A node that cannot bind its port cannot be destroyed either, and keeps the process alive.
+      await probe(this.port, bind)
       await this.#start(HyperDHT.bootstrapper(this.port, this.host, { host: bind }))
       for (let i = 1; i <= PERSISTENT_NODES; i++) {
         await this.#start(
@@ -54,13 +58,25 @@ export class PrivateDht extends ReadyResource {
   }
 
   protected override async _close(): Promise<void> {
-    for (const node of this.#nodes.splice(0).toReversed()) await node.destroy()
+    for (const node of this.#nodes.splice(0).toReversed()) await node.destroy().catch(safetyCatch)
   }
 
   async #start(node: HyperDHT): Promise<void> {
     this.#nodes.push(node)
     await node.fullyBootstrapped()
   }
+}
+
+/** Rejects with the system's error when the port cannot be bound. */
+function probe(port: number, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = dgram.createSocket('udp4')
+    socket.once('error', (err) => {
+      socket.close()
+      reject(err)
+    })
+    socket.bind({ port, address: host, exclusive: true }, () => socket.close(() => resolve()))
+  })
 }
 
 function openError(err: unknown, host: string, port: number): HyperparcelError {
@@ -71,7 +87,7 @@ function openError(err: unknown, host: string, port: number): HyperparcelError {
       cause: err
     })
   }
-  if (code === 'EADDRNOTAVAIL' || /host/i.test(message)) {
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || /host/i.test(message)) {
     return new HyperparcelError('USAGE', `${host} is no address for a DHT on this machine`, {
       hint: 'Give the IPv4 address under which the other machines reach this one, as --host.',
       cause: err
