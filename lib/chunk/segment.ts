@@ -11,7 +11,7 @@ import {
   SEGMENT_HEADER_BYTES
 } from '../format/segment.ts'
 import { NONCE_BYTES, TAG_BYTES, open, seal, sealWith } from './aead.ts'
-import { compress, decompress } from './compress.ts'
+import { compress, decompress, type Compressed } from './compress.ts'
 
 /** The keys of one log, derived from its parcel's key (`lib/fleet`). */
 export interface LogKeys {
@@ -36,17 +36,34 @@ export async function sealSegment(
   keys: LogKeys,
   keyEpoch: number
 ): Promise<Buffer> {
-  const chunks = data.byteLength / CHUNK_BYTES
   const packed = await compress(data)
-  const block = Buffer.allocUnsafeSlow(segmentBytes(chunks, packed.data.byteLength))
+  const block = Buffer.allocUnsafeSlow(packedSegmentBytes(data.byteLength / CHUNK_BYTES, packed))
+  writeSegment(block, packed, ids, log, keys, keyEpoch)
+  return block
+}
+
+/** Bytes of a segment of that many chunks with that data. */
+export function packedSegmentBytes(chunks: number, packed: Compressed): number {
+  return segmentBytes(chunks, packed.data.byteLength)
+}
+
+/** Seals compressed chunks into `block`, which has exactly `packedSegmentBytes`. */
+export function writeSegment(
+  block: Buffer,
+  packed: Compressed,
+  ids: Buffer,
+  log: Buffer,
+  keys: LogKeys,
+  keyEpoch: number
+): void {
+  const chunks = ids.byteLength / CHUNK_ID_BYTES
   writeSegmentHeader(block, keyEpoch, chunks, packed.compression)
-  const associated = associate(block.subarray(0, SEGMENT_HEADER_BYTES), log)
+  const associated = associate(block, log)
   const idsAt = SEGMENT_HEADER_BYTES + NONCE_BYTES
   const dataAt = idsAt + chunks * CHUNK_ID_BYTES + TAG_BYTES
   const nonce = block.subarray(SEGMENT_HEADER_BYTES, idsAt)
   seal(block.subarray(idsAt, dataAt), nonce, ids, associated, keys.id)
   sealWith(block.subarray(dataAt), nonce, packed.data, associated, keys.data)
-  return block
 }
 
 /** The chunk ids of a segment, 32 bytes each. Throws `DATA_CORRUPT` or `FORMAT_INVALID`. */
@@ -65,6 +82,11 @@ export function openSegment(block: Buffer, log: Buffer, dataKey: Buffer): Buffer
   return decompress(s.compression, packed, s.chunks * CHUNK_BYTES)
 }
 
+const associatedData = Buffer.alloc(SEGMENT_HEADER_BYTES + 32)
+
+/** Used before the next one is made. */
 function associate(header: Buffer, log: Buffer): Buffer {
-  return Buffer.concat([header, log])
+  header.copy(associatedData, 0, 0, SEGMENT_HEADER_BYTES)
+  log.copy(associatedData, SEGMENT_HEADER_BYTES, 0, 32)
+  return associatedData
 }

@@ -64,7 +64,10 @@ export class FleetNode extends ReadyResource {
     this.store = new LogStore({ directory: paths.store })
     this.index = new DedupIndex({
       directory: paths.index,
-      isStored: async (log, block) => (await this.store.open(log)).has(block)
+      stored: async (key, blocks) => {
+        const log = await this.store.peek(key)
+        return log === null ? blocks.map(() => false) : log.hasEach(blocks)
+      }
     })
     this.indexer = new SegmentIndexer(this.store, this.index, (log) => this.#idKeyOf(log))
     this.registry = new Registry({ identity, store: this.store, keysDirectory: paths.keys })
@@ -92,7 +95,10 @@ export class FleetNode extends ReadyResource {
 
   protected override async _open(): Promise<void> {
     this.store.on('log', (log: Log) => this.indexer.follow(log))
-    this.registry.on('update', () => this.#follow())
+    this.registry.on('update', () => {
+      this.#follow()
+      this.indexer.keysChanged()
+    })
     this.registry.on('problem', (err: HyperparcelError) =>
       this.logger.warn({ err: err.toJSON() }, 'A registry record was ignored')
     )
@@ -113,6 +119,7 @@ export class FleetNode extends ReadyResource {
     this.#follow()
     await this.runners.adopt()
     await settleUnfinished(this)
+    await this.indexer.rebuild()
   }
 
   /** Aborts when the daemon ends: for work in the background. */

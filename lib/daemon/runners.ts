@@ -7,7 +7,7 @@
 import { once } from 'node:events'
 import { readdir, rmdir } from 'node:fs/promises'
 import path from 'node:path'
-import { HyperparcelError } from '../base/errors.ts'
+import { HyperparcelError, assert } from '../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../fleet/index.ts'
 import type { Handlers } from '../ipc/channel.ts'
 import type { OpenParams, RunnerStatus } from '../runner/protocol.ts'
@@ -183,10 +183,16 @@ export class Runners {
       fetcher: node.network.fetcher,
       keysOf: (log) => node.keysOf(log),
       keyEpoch: () => node.registry.keyring.epoch,
-      ownLog: () => node.ownLog(runner.parcel),
+      ownLog: () => {
+        assert(runner.parcel.byteLength > 0, 'the runner has been asked for its parcel')
+        return node.ownLog(runner.parcel)
+      },
       announce: (params, log, block) => announceVersion(node, runner.parcel, params, log, block),
+      // Of any parcel: one that was found again may ask before we know its parcel.
       versionExists: (version) =>
-        node.registry.versions(runner.parcel).some((known) => known.version.equals(version)),
+        node.registry
+          .parcels()
+          .some(({ id }) => node.registry.versions(id).some((v) => v.version.equals(version))),
       onevent: (status) => this.#onevent(runner, status)
     })
     return { runner, handlers: runner.host.handlers() }

@@ -7,8 +7,27 @@ import type { LogKeys } from '../chunk/segment.ts'
 /** 3 words per id: log handle + 1 (0 = not stored here), block, slot. */
 export type Places = Uint32Array
 
+/** Consecutive blocks of the log. */
+export interface BlockBatch {
+  /** Log index of the first one. */
+  first: number
+  /** The blocks one after the other, `lengths` bytes each. */
+  data: Buffer
+  lengths: number[]
+  /** Chunks of each block, 0 for one that is no segment. */
+  chunks: number[]
+  /** Ids of all these chunks, 32 bytes each. */
+  ids: Buffer
+}
+
+export interface LogHead {
+  length: number
+  /** Hash of the log's tree at that length. */
+  treeHash: Buffer
+}
+
 export interface CommitSink {
-  /** The log that this commit appends to, and its length now. */
+  /** The log that this commit appends to, and its length when it began. */
   readonly log: Buffer
   readonly firstBlock: number
   readonly keys: LogKeys
@@ -17,12 +36,13 @@ export interface CommitSink {
   lookup(ids: Buffer): Promise<Places>
   /** Key of a log by its handle, from a lookup that came before. */
   logOf(handle: number): Buffer
-  /** Ids of segments by (log, block): 512 bytes each, the rest of a short segment is zeros. */
-  idsOf(segments: { log: Buffer; block: number }[]): Promise<Buffer>
-  /** Appends blocks; `ids[i]` are the chunk ids of a segment, null for another block. Bounded by the caller. */
-  append(blocks: Buffer[], ids: (Buffer | null)[]): Promise<void>
-  /** Hash of the log's tree at that length. */
-  treeHash(log: Buffer, length: number): Promise<Buffer>
-  /** Length of a log known here. */
-  lengthOf(log: Buffer): Promise<number>
+  /**
+   * Ids of segments that are stored here: 512 bytes each, the rest of a short segment is zeros. `segments` are
+   * pairs: which of the logs, block.
+   */
+  idsOf(logs: Buffer[], segments: Uint32Array): Promise<Buffer>
+  /** Rejects with `COMMIT_STALE` when the log does not end where the batch begins. At most a few MiB. */
+  append(batch: BlockBatch): Promise<void>
+  /** What is known here of each of these logs. */
+  heads(logs: readonly Buffer[]): Promise<LogHead[]>
 }

@@ -8,6 +8,7 @@
  * Nothing references the blocks of a commit before its version record is durable, so a commit that stops
  * half-way leaves only unreferenced segments, found again by their ids.
  */
+import { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_BYTES, CHUNK_ID_BYTES, MAP_LEAF_CHUNKS, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
 import { isZeroChunk, writeChunkId } from '../chunk/ids.ts'
 import { sealBlock } from '../chunk/sealed-block.ts'
@@ -20,14 +21,14 @@ import {
   type VersionRecord,
   type VolumeRecord
 } from '../format/version.ts'
-import type { CommitSink } from './commit-sink.ts'
+import type { CommitSink, Places } from './commit-sink.ts'
 import type { LogTable } from './log-table.ts'
 import { LEAF_ID_BYTES, MapPacker, leafHash, writeMap, type ChangedLeaf } from './map-writer.ts'
+import { MetaWriter } from './meta-writer.ts'
+import { RecentIds } from './recent-ids.ts'
 import { SegmentPacker } from './segment-packer.ts'
 import type { VolumeMap } from './volume-map.ts'
 
-/** Ids of chunks stored a moment ago, so that repeats within a commit are found before the index has them. */
-const RECENT_MAX = 65_536
 const STATE_PIECE_BYTES = 1024 * 1024
 const SEGMENT_ID_BYTES = SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES
 
@@ -56,6 +57,8 @@ export interface CommitResult {
   id: Buffer
   /** The sealed version record, still to be appended by whoever makes the version exist. */
   block: Buffer
+  /** Log index that it must get. */
+  at: number
 }
 
 export type CommitMeta = Pick<
@@ -69,50 +72,43 @@ export class Commit {
   readonly #logs: LogTable
   readonly #ownLog: number
   readonly #packer: SegmentPacker
-  readonly #recent = new Map<string, number>()
+  readonly #recent = new RecentIds()
   /** Unsealed bytes of chunks that were new. */
   bytesNew = 0
 
-  /** @param logs the parent's table of logs; grows */
+  /** @param logs the parent's table of logs, left as it is */
   constructor(sink: CommitSink, dedupKey: Buffer, logs: LogTable) {
     this.#sink = sink
     this.#dedupKey = dedupKey
-    this.#logs = logs
-    this.#ownLog = logs.numberOf(sink.log)
+    this.#logs = logs.clone()
+    this.#ownLog = this.#logs.numberOf(sink.log)
     this.#packer = new SegmentPacker(sink)
   }
 
   /** Stores the changes of one leaf. Leaves of one volume come in any order, each once. */
   async addLeaf(volume: VolumeCommit, change: LeafChange): Promise<void> {
-    const leaf = await cloneLeaf(volume.base, change.index)
+    const leaf = copyOf(await volume.base.loadLeaf(change.index))
     const { data, places } = change
     const ids = Buffer.allocUnsafe(places.length * CHUNK_ID_BYTES)
-    const zeros = [...change.zeros]
+    /** Which chunks of `data` are not zero: `ids` are theirs. */
     const kept: number[] = []
+    for (const place of change.zeros) leaf.refs[place] = leaf.blocks[place] = 0
     for (let i = 0; i < places.length; i++) {
-      if (isZeroChunk(data, i * CHUNK_BYTES)) {
-        zeros.push(places[i])
-      } else {
-        writeChunkId(ids, kept.length, data, i * CHUNK_BYTES, this.#dedupKey)
-        kept.push(i)
-      }
+      leaf.refs[places[i]] = leaf.blocks[places[i]] = 0
+      if (isZeroChunk(data, i * CHUNK_BYTES)) continue
+      writeChunkId(ids, kept.length, data, i * CHUNK_BYTES, this.#dedupKey)
+      kept.push(i)
     }
-    for (const place of zeros) leaf.refs[place] = leaf.blocks[place] = 0
     const leafIds = Buffer.alloc(LEAF_ID_BYTES)
-    const changedPlaces = new Set(kept.map((i) => places[i]))
+    const keptIds = ids.subarray(0, kept.length * CHUNK_ID_BYTES)
     const [found] = await Promise.all([
-      kept.length === 0 ? null : this.#sink.lookup(ids.subarray(0, kept.length * CHUNK_ID_BYTES)),
-      this.#fillUnchanged(leaf, changedPlaces, leafIds)
+      kept.length === 0 ? null : this.#sink.lookup(keptIds),
+      this.#fillUnchanged(leaf, leafIds)
     ])
     for (let k = 0; k < kept.length; k++) {
       const place = places[kept[k]]
       ids.copy(leafIds, place * CHUNK_ID_BYTES, k * CHUNK_ID_BYTES, (k + 1) * CHUNK_ID_BYTES)
-      if (found !== null && found[k * 3] !== 0) {
-        const log = this.#logs.numberOf(this.#sink.logOf(found[k * 3] - 1))
-        leaf.refs[place] = packRef(log, found[k * 3 + 2])
-        leaf.blocks[place] = found[k * 3 + 1]
-        continue
-      }
+      if (this.#placeStored(leaf, place, found!, k)) continue
       const full = this.#store(leaf, place, data, kept[k] * CHUNK_BYTES, ids, k)
       if (full !== undefined) await full
     }
@@ -126,6 +122,7 @@ export class Commit {
   /**
    * Appends what is left, the device state and the maps, and seals the version record.
    * @param state device state in pieces of any size, or null
+   * Rejects with `COMMIT_STALE` when something else was appended meanwhile.
    */
   async finish(
     meta: CommitMeta,
@@ -134,46 +131,39 @@ export class Commit {
   ): Promise<CommitResult> {
     await this.#packer.finish()
     const { log, keys, keyEpoch } = this.#sink
-    let next = this.#packer.block
-    const stateBlocks = (state === null ? [] : cut(state, STATE_PIECE_BYTES)).map((piece) =>
-      sealBlock(KIND.STATE, piece, log, keys.meta, keyEpoch)
-    )
-    const stateRecord: StateRecord | null =
-      state === null
-        ? null
-        : {
-            log: this.#ownLog,
-            firstBlock: next,
-            blocks: stateBlocks.length,
-            bytes: state.reduce((sum, piece) => sum + piece.byteLength, 0)
-          }
-    next += stateBlocks.length
-    const packer = new MapPacker(this.#ownLog, next)
+    const writer = new MetaWriter(this.#sink, this.#packer.block)
+    const stateRecord = state === null ? null : await this.#storeState(writer, state)
+    const packer = new MapPacker(this.#ownLog, writer.next)
     const records: VolumeRecord[] = []
     for (const v of volumes) {
       const root = await writeMap(v.base, v.changed, packer)
       records.push({ name: v.name, sizeBytes: v.sizeBytes, readOnly: v.readOnly, root })
     }
-    const mapBlocks = packer
-      .finish()
-      .map((payload) => sealBlock(KIND.MAP, payload, log, keys.meta, keyEpoch))
-    next += mapBlocks.length
-    let bytesStored = this.#packer.bytesStored
-    for (const block of [...stateBlocks, ...mapBlocks]) {
-      bytesStored += block.byteLength
-      await this.#sink.append([block], [null])
-    }
+    for (const payload of packer.finish()) await writer.add(KIND.MAP, payload)
+    await writer.flush()
     const record: VersionRecord = {
       ...meta,
-      logs: await this.#logRefs(next),
+      logs: await this.#logRefs(writer.next),
       volumes: records,
       state: stateRecord,
       bytesNew: this.bytesNew,
-      bytesStored
+      bytesStored: this.#packer.bytesStored + writer.bytesStored
     }
     const encoded = encodeVersion(record)
     const block = sealBlock(KIND.VERSION, encoded, log, keys.meta, keyEpoch)
-    return { record, id: versionId(encoded), block }
+    return { record, id: versionId(encoded), block, at: writer.next }
+  }
+
+  /** Is the chunk stored on this device already? Then it gets that place. */
+  #placeStored(leaf: MapLeaf, place: number, found: Places, index: number): boolean {
+    const handle = found[index * 3]
+    if (handle === 0) return false
+    leaf.refs[place] = packRef(
+      this.#logs.numberOf(this.#sink.logOf(handle - 1)),
+      found[index * 3 + 2]
+    )
+    leaf.blocks[place] = found[index * 3 + 1]
+    return true
   }
 
   /** Gives a chunk a place: that of a moment ago, or the next free slot of the packer. */
@@ -185,72 +175,113 @@ export class Commit {
     ids: Buffer,
     index: number
   ): Promise<void> | undefined {
-    const name = ids.toString('latin1', index * CHUNK_ID_BYTES, index * CHUNK_ID_BYTES + 16)
-    const recent = this.#recent.get(name)
-    if (recent !== undefined) {
-      leaf.blocks[place] = Math.floor(recent / SEGMENT_CHUNKS_MAX)
-      leaf.refs[place] = packRef(this.#ownLog, recent % SEGMENT_CHUNKS_MAX)
+    const recent = this.#recent
+    if (recent.find(ids, index)) {
+      leaf.blocks[place] = recent.block
+      leaf.refs[place] = packRef(this.#ownLog, recent.slot)
       return undefined
     }
     const { block, slot } = this.#packer
     leaf.blocks[place] = block
     leaf.refs[place] = packRef(this.#ownLog, slot)
-    if (this.#recent.size >= RECENT_MAX) {
-      this.#recent.delete(this.#recent.keys().next().value!)
-    }
-    this.#recent.set(name, block * SEGMENT_CHUNKS_MAX + slot)
+    recent.add(ids, index, block, slot)
     this.bytesNew += CHUNK_BYTES
     return this.#packer.add(data, offset, ids, index)
   }
 
-  /** The content hash covers unchanged chunks too: their ids come from the segments that hold them. */
-  async #fillUnchanged(leaf: MapLeaf, changed: Set<number>, leafIds: Buffer): Promise<void> {
-    const wanted = new Map<string, { log: Buffer; block: number; places: number[] }>()
+  /**
+   * The content hash covers unchanged chunks too: their ids come from the segments that hold them.
+   * @param leaf with the changed chunks taken out
+   */
+  async #fillUnchanged(leaf: MapLeaf, leafIds: Buffer): Promise<void> {
+    const { refs, blocks } = leaf
+    /** Which of the segments a place is in. */
+    const segmentOf = new Uint16Array(MAP_LEAF_CHUNKS)
+    const known = new Map<number, number>()
+    const logs: number[] = []
+    const segments: number[] = []
+    const unchanged: number[] = []
+    let last = -1
+    let segment = 0
     for (let place = 0; place < MAP_LEAF_CHUNKS; place++) {
-      const ref = leaf.refs[place]
-      if (ref === 0 || changed.has(place)) continue
-      const name = `${refLog(ref)}/${leaf.blocks[place]}`
-      let segment = wanted.get(name)
-      if (segment === undefined) {
-        segment = { log: this.#logs.keyOf(refLog(ref)), block: leaf.blocks[place], places: [] }
-        wanted.set(name, segment)
+      if (refs[place] === 0) continue
+      const name = refLog(refs[place]) * 0x1_0000_0000 + blocks[place]
+      if (name !== last) {
+        last = name
+        segment = known.get(name) ?? known.size
+        if (segment === known.size) {
+          known.set(name, segment)
+          segments.push(indexIn(logs, refLog(refs[place])), blocks[place])
+        }
       }
-      segment.places.push(place)
+      segmentOf[place] = segment
+      unchanged.push(place)
     }
-    if (wanted.size === 0) return
-    const segments = [...wanted.values()]
-    const ids = await this.#sink.idsOf(segments)
-    for (let s = 0; s < segments.length; s++) {
-      for (const place of segments[s].places) {
-        const at = s * SEGMENT_ID_BYTES + refSlot(leaf.refs[place]) * CHUNK_ID_BYTES
-        ids.copy(leafIds, place * CHUNK_ID_BYTES, at, at + CHUNK_ID_BYTES)
+    if (unchanged.length === 0) return
+    const keys = logs.map((log) => this.#logs.keyOf(log))
+    const ids = await this.#sink.idsOf(keys, Uint32Array.from(segments))
+    for (const place of unchanged) {
+      const at = segmentOf[place] * SEGMENT_ID_BYTES + refSlot(refs[place]) * CHUNK_ID_BYTES
+      if (isNoId(ids, at)) {
+        throw new HyperparcelError('DATA_CORRUPT', 'A map names a chunk that its segment lacks')
       }
+      ids.copy(leafIds, place * CHUNK_ID_BYTES, at, at + CHUNK_ID_BYTES)
     }
+  }
+
+  async #storeState(writer: MetaWriter, state: Buffer[]): Promise<StateRecord> {
+    const firstBlock = writer.next
+    let bytes = 0
+    for (const piece of cut(state, STATE_PIECE_BYTES)) {
+      bytes += piece.byteLength
+      await writer.add(KIND.STATE, piece)
+    }
+    return { log: this.#ownLog, firstBlock, blocks: writer.next - firstBlock, bytes }
   }
 
   async #logRefs(ownLength: number): Promise<VersionRecord['logs']> {
-    const refs: VersionRecord['logs'] = []
-    for (const key of this.#logs.keys()) {
-      const own = key.equals(this.#sink.log)
-      const length = own ? ownLength : await this.#sink.lengthOf(key)
-      refs.push({ key, length, treeHash: await this.#sink.treeHash(key, length) })
+    const keys = this.#logs.keys()
+    const heads = await this.#sink.heads(keys)
+    if (heads[this.#ownLog].length !== ownLength) {
+      throw new HyperparcelError('COMMIT_STALE', 'Something else was written to the log meanwhile')
     }
-    return refs
+    return keys.map((key, i) => ({ key, ...heads[i] }))
   }
 }
 
-async function cloneLeaf(map: VolumeMap, index: number): Promise<MapLeaf> {
-  const old = await map.loadLeaf(index)
-  const leaf = emptyLeaf()
-  leaf.blocks.set(old.blocks)
-  leaf.refs.set(old.refs)
-  return leaf
+function copyOf(leaf: MapLeaf): MapLeaf {
+  const copy = emptyLeaf()
+  copy.blocks.set(leaf.blocks)
+  copy.refs.set(leaf.refs)
+  return copy
+}
+
+/** The value's place in a short list, where it is put if it was not there. */
+function indexIn(list: number[], value: number): number {
+  const index = list.indexOf(value)
+  return index === -1 ? list.push(value) - 1 : index
+}
+
+/** What a short segment has in the place of an id. No chunk hashes to it. */
+function isNoId(ids: Buffer, at: number): boolean {
+  for (let i = at; i < at + CHUNK_ID_BYTES; i++) if (ids[i] !== 0) return false
+  return true
 }
 
 /** Cuts a list of buffers into pieces of one size (the last may be shorter). */
-function cut(buffers: Buffer[], bytes: number): Buffer[] {
-  const all = Buffer.concat(buffers)
-  const pieces: Buffer[] = []
-  for (let at = 0; at < all.byteLength; at += bytes) pieces.push(all.subarray(at, at + bytes))
-  return pieces
+function* cut(buffers: Buffer[], bytes: number): Generator<Buffer> {
+  let piece = Buffer.allocUnsafeSlow(bytes)
+  let filled = 0
+  for (const buffer of buffers) {
+    for (let at = 0; at < buffer.byteLength;) {
+      const taken = buffer.copy(piece, filled, at)
+      at += taken
+      filled += taken
+      if (filled < bytes) continue
+      yield piece
+      piece = Buffer.allocUnsafeSlow(bytes)
+      filled = 0
+    }
+  }
+  if (filled > 0) yield piece.subarray(0, filled)
 }

@@ -10,6 +10,21 @@ export class LogTable {
     for (const key of keys) this.numberOf(key)
   }
 
+  /** A table that grows apart from this one. */
+  clone(): LogTable {
+    return new LogTable(this.#keys)
+  }
+
+  /** Grows to the table of a later version of the chain. Throws `FORMAT_INVALID` when it is not one. */
+  extend(keys: Iterable<Buffer>): void {
+    let number = 0
+    for (const key of keys) {
+      if (this.numberOf(key) !== number++) {
+        throw new HyperparcelError('FORMAT_INVALID', 'A version names its logs in another order')
+      }
+    }
+  }
+
   get size(): number {
     return this.#keys.length
   }

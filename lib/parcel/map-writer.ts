@@ -64,7 +64,10 @@ export class MapPacker {
   }
 }
 
-/** The root of the new map; null when the volume is all zeros. Adds the new nodes to the packer, children first. */
+/**
+ * The root of the new map; null when the volume is all zeros. Adds the new nodes to the packer, children first; nodes
+ * with the content that they had are referenced where they are.
+ */
 export async function writeMap(
   base: VolumeMap,
   changed: Map<number, ChangedLeaf>,
@@ -72,8 +75,10 @@ export async function writeMap(
 ): Promise<NodeRef | null> {
   if (changed.size === 0) return base.root
   let level = new Map<number, NodeRef | null>()
-  for (const [index, leaf] of changed) {
-    level.set(index, leaf.node === null ? null : packer.add(leaf.node, leaf.hash))
+  for (const index of [...changed.keys()].sort((a, b) => a - b)) {
+    const { node, hash } = changed.get(index)!
+    const old = await base.nodeRef(0, index)
+    level.set(index, node === null ? null : (sameContent(old, hash) ?? packer.add(node, hash)))
   }
   for (let height = 1; height <= base.height; height++) {
     const parents = new Map<number, MapInner>()
@@ -90,10 +95,19 @@ export async function writeMap(
     level = new Map()
     for (const [index, children] of parents) {
       const zero = children.every((child) => child === null)
-      level.set(index, zero ? null : packer.add(encodeInner(children), innerHash(children)))
+      const hash = innerHash(children)
+      const old = await base.nodeRef(height, index)
+      level.set(
+        index,
+        zero ? null : (sameContent(old, hash) ?? packer.add(encodeInner(children), hash))
+      )
     }
   }
   return level.get(0) ?? null
+}
+
+function sameContent(old: NodeRef | null, hash: Buffer): NodeRef | null {
+  return old !== null && old.hash.equals(hash) ? old : null
 }
 
 /** Content hash of a leaf from the ids of its 1024 chunks; zero chunks count as 32 zero bytes. */

@@ -1,29 +1,45 @@
 /**
- * Packs new chunks into segments, compresses and seals them on worker threads, and appends them in order.
- * At most two batches are on their way at any time; `add` waits when there are more.
+ * Packs new chunks into segments, compresses them on worker threads, seals and appends them in order, a batch at a
+ * time. At most two batches are on their way at any time; `add` waits when there are more.
+ *
+ * After an append that failed nothing more is appended; `add` and `finish` reject.
  */
 import { CHUNK_BYTES, CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
-import { sealSegment } from '../chunk/segment.ts'
+import { compress, type Compressed } from '../chunk/compress.ts'
+import { packedSegmentBytes, writeSegment } from '../chunk/segment.ts'
 import type { CommitSink } from './commit-sink.ts'
 
 const BATCH_SEGMENTS = 32
+const BATCH_IDS_BYTES = BATCH_SEGMENTS * SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES
+
+interface Batch {
+  first: number
+  segments: Promise<Compressed>[]
+  chunks: number[]
+  ids: Buffer
+  /** Its buffers, reused when it is sealed. */
+  data: Buffer[]
+}
 
 export class SegmentPacker {
   /** Log index of the segment being filled. */
   block: number
   /** Chunks already in it. */
   slot = 0
-  chunks = 0
   bytesStored = 0
   readonly #sink: CommitSink
-  #data = Buffer.allocUnsafeSlow(SEGMENT_CHUNKS_MAX * CHUNK_BYTES)
-  #ids = Buffer.allocUnsafeSlow(SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES)
-  #sealing: { block: Promise<Buffer>; ids: Buffer }[] = []
+  readonly #free: Buffer[] = []
+  #data: Buffer
+  #batch: Batch
+  /** Chunks in the batch. */
+  #count = 0
   #appending: Promise<void> = Promise.resolve()
 
   constructor(sink: CommitSink) {
     this.#sink = sink
     this.block = sink.firstBlock
+    this.#batch = newBatch(this.block)
+    this.#data = newSegment()
   }
 
   /**
@@ -32,56 +48,68 @@ export class SegmentPacker {
    */
   add(data: Buffer, offset: number, ids: Buffer, index: number): Promise<void> | undefined {
     data.copy(this.#data, this.slot * CHUNK_BYTES, offset, offset + CHUNK_BYTES)
-    ids.copy(
-      this.#ids,
-      this.slot * CHUNK_ID_BYTES,
-      index * CHUNK_ID_BYTES,
-      (index + 1) * CHUNK_ID_BYTES
-    )
+    const idAt = index * CHUNK_ID_BYTES
+    ids.copy(this.#batch.ids, this.#count * CHUNK_ID_BYTES, idAt, idAt + CHUNK_ID_BYTES)
+    this.#count++
     this.slot++
-    this.chunks++
     if (this.slot < SEGMENT_CHUNKS_MAX) return undefined
     this.#close()
-    return this.#sealing.length >= BATCH_SEGMENTS ? this.#flush() : undefined
+    return this.#batch.segments.length >= BATCH_SEGMENTS ? this.#flush() : undefined
   }
 
   /** Seals what is left and waits until all is appended. */
   async finish(): Promise<void> {
     if (this.slot > 0) this.#close()
-    void this.#flush()
+    void this.#flush() // the promise of what came before; the next line waits for all of it
     await this.#appending
   }
 
   #close(): void {
-    const data = this.#data.subarray(0, this.slot * CHUNK_BYTES)
-    const ids = this.#ids.subarray(0, this.slot * CHUNK_ID_BYTES)
-    const { log, keys, keyEpoch } = this.#sink
-    const block = sealSegment(data, ids, log, keys, keyEpoch)
-    block.catch(() => {}) // seen again when the batch is appended
-    this.#sealing.push({ block, ids })
-    this.#data = Buffer.allocUnsafeSlow(SEGMENT_CHUNKS_MAX * CHUNK_BYTES)
-    this.#ids = Buffer.allocUnsafeSlow(SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES)
+    const segment = compress(this.#data.subarray(0, this.slot * CHUNK_BYTES))
+    segment.catch(() => {}) // seen again when the batch is sealed
+    this.#batch.segments.push(segment)
+    this.#batch.chunks.push(this.slot)
+    this.#batch.data.push(this.#data)
+    this.#data = this.#free.pop() ?? newSegment()
     this.block++
     this.slot = 0
   }
 
   /** Sends the batch on its way; the promise is that of the batch before, so at most two are under way. */
   #flush(): Promise<void> {
-    const batch = this.#sealing
-    this.#sealing = []
+    const batch = this.#batch
+    batch.ids = batch.ids.subarray(0, this.#count * CHUNK_ID_BYTES)
+    this.#batch = newBatch(this.block)
+    this.#count = 0
     const previous = this.#appending
     this.#appending = previous.then(() => this.#append(batch))
     this.#appending.catch(() => {}) // awaited by the next flush
     return previous
   }
 
-  async #append(batch: { block: Promise<Buffer>; ids: Buffer }[]): Promise<void> {
-    if (batch.length === 0) return
-    const blocks = await Promise.all(batch.map((s) => s.block))
-    for (const block of blocks) this.bytesStored += block.byteLength
-    await this.#sink.append(
-      blocks,
-      batch.map((s) => s.ids)
-    )
+  async #append({ first, segments, chunks, ids, data }: Batch): Promise<void> {
+    if (segments.length === 0) return
+    const packed = await Promise.all(segments)
+    const lengths = packed.map((segment, i) => packedSegmentBytes(chunks[i], segment))
+    const blocks = Buffer.allocUnsafeSlow(lengths.reduce((sum, length) => sum + length, 0))
+    const { log, keys, keyEpoch } = this.#sink
+    let at = 0
+    let idsAt = 0
+    for (let i = 0; i < packed.length; i++) {
+      const some = ids.subarray(idsAt, (idsAt += chunks[i] * CHUNK_ID_BYTES))
+      writeSegment(blocks.subarray(at, (at += lengths[i])), packed[i], some, log, keys, keyEpoch)
+    }
+    this.#free.push(...data)
+    this.bytesStored += blocks.byteLength
+    await this.#sink.append({ first, data: blocks, lengths, chunks, ids })
   }
+}
+
+function newBatch(first: number): Batch {
+  const ids = Buffer.allocUnsafeSlow(BATCH_IDS_BYTES)
+  return { first, segments: [], chunks: [], ids, data: [] }
+}
+
+function newSegment(): Buffer {
+  return Buffer.allocUnsafeSlow(SEGMENT_CHUNKS_MAX * CHUNK_BYTES)
 }

@@ -10,6 +10,9 @@ import { commitFrozen, type FrozenChunks } from './frozen-commit.ts'
 import type { CommitParams, CommitSummary } from './protocol.ts'
 import { RemoteSink } from './remote-sink.ts'
 
+/** How long another daemon is waited for when one ended while it published a version. */
+const UNDECIDED_MS = 20_000
+
 /** A volume of the new version. */
 export interface VolumeInput {
   name: string
@@ -51,6 +54,12 @@ export async function storeVersion(
   machine: string | null,
   progress: ProgressReporter
 ): Promise<NewVersion> {
+  await settle(context, 0)
+  if ((context.versionId?.toString('hex') ?? null) !== params.parent) {
+    throw new HyperparcelError('COMMIT_STALE', 'The parcel lies on another version than expected', {
+      hint: 'Nothing was lost: try again.'
+    })
+  }
   const { sink, commit, volumes } = await beginCommit(context, inputs)
   const total = inputs.reduce((sum, input) => sum + (input.frozen?.dirtyBytes ?? 0), 0)
   let done = 0
@@ -64,32 +73,60 @@ export async function storeVersion(
   return { sink, ...(await commit.finish(metaOf(context, params, machine), volumes, state)) }
 }
 
-/** Makes the version exist, and goes on from it. Durable on return. */
+/** Makes the version exist, and goes on from it. Durable on return; on an error it does not exist. */
 export async function publish(context: Context, made: NewVersion): Promise<void> {
-  const { record, id, block, sink } = made
-  await context.host.call(
-    'commit.publish',
-    {
-      version: id.toString('hex'),
-      number: record.number,
-      parent: record.parent?.toString('hex') ?? null,
-      lease: record.lease?.toString('hex') ?? null,
-      time: record.time,
-      message: record.message,
-      cause: record.cause,
-      bytesNew: record.bytesNew,
-      bytesStored: record.bytesStored,
-      hasMemory: record.state !== null
-    },
-    { attachments: [block] }
-  )
+  const { record, id, block, at, sink } = made
   context.addKeys({
     log: sink.log.toString('hex'),
     id: sink.keys.id.toString('hex'),
     data: sink.keys.data.toString('hex'),
     meta: sink.keys.meta.toString('hex')
   })
-  await context.advance(record, id)
+  await context.prepare(record)
+  const params = {
+    commit: sink.commit,
+    block: at,
+    version: id.toString('hex'),
+    number: record.number,
+    parent: record.parent?.toString('hex') ?? null,
+    lease: record.lease?.toString('hex') ?? null,
+    time: record.time,
+    message: record.message,
+    cause: record.cause,
+    bytesNew: record.bytesNew,
+    bytesStored: record.bytesStored,
+    hasMemory: record.state !== null
+  }
+  try {
+    await context.host.call('commit.publish', params, { attachments: [block] })
+  } catch (err) {
+    if ((err as { code?: string }).code !== 'DAEMON_GONE') throw err
+    context.undecided = { record, id }
+    if (!(await settle(context, UNDECIDED_MS))) throw err
+    return
+  }
+  context.advance(record, id)
+}
+
+/**
+ * A daemon that ended before it answered: only the next one can tell whether the version exists. Until then it
+ * counts as not made; the overlays keep all changes. Returns whether it exists, and then goes on from it.
+ */
+async function settle(context: Context, timeoutMs: number): Promise<boolean> {
+  const deadline = performance.now() + timeoutMs
+  while (context.undecided !== null) {
+    const { record, id } = context.undecided
+    if (!(await context.host.attachedWithin(deadline - performance.now()))) return false
+    try {
+      const { json } = await context.host.call('versionExists', { version: id.toString('hex') })
+      context.undecided = null
+      if (json) context.advance(record, id)
+      return json
+    } catch (err) {
+      if ((err as { code?: string }).code !== 'DAEMON_GONE') throw err
+    }
+  }
+  return false
 }
 
 export function summarize(made: NewVersion, pauseMs: number, trace?: Trace): CommitSummary {

@@ -24,6 +24,8 @@ export class Context {
   /** Null for a parcel that has no version yet. */
   version: VersionReader | null
   versionId: Buffer | null
+  /** A version whose publication was not answered: nobody knows yet whether it exists. */
+  undecided: { record: VersionRecord; id: Buffer } | null = null
   readonly #local: ReadOnlyStore
   readonly #keys = new Map<string, LogKeys>()
 
@@ -65,15 +67,19 @@ export class Context {
     return keys
   }
 
-  /** Goes on from a version that was just committed. */
-  async advance(record: VersionRecord, id: Buffer): Promise<void> {
+  /** Gets the keys of logs that a version to come needs, so that nothing can fail once it exists. */
+  async prepare(record: VersionRecord): Promise<void> {
     const unknown = record.logs
       .map((log) => log.key.toString('hex'))
       .filter((log) => !this.#keys.has(log))
-    if (unknown.length > 0) {
-      const { json } = await this.host.call('logKeys', { logs: unknown })
-      for (const keys of json.keys) this.addKeys(keys)
-    }
+    if (unknown.length === 0) return
+    const { json } = await this.host.call('logKeys', { logs: unknown })
+    for (const keys of json.keys) this.addKeys(keys)
+  }
+
+  /** Goes on from a version that was just committed, and prepared before. */
+  advance(record: VersionRecord, id: Buffer): void {
+    this.logs.extend(record.logs.map((log) => log.key))
     this.version = this.#reader(record)
     this.versionId = id
   }

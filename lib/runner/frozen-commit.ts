@@ -1,4 +1,7 @@
-/** The changed chunks of a frozen generation, leaf by leaf, into a commit. A few leaves are under way at a time. */
+/**
+ * The changed chunks of a frozen generation, leaf by leaf, into a commit. A few leaves are under way at a time; when
+ * one fails, the others have ended before the failure is passed on, so that nobody reads the generation after it.
+ */
 import { CHUNK_BYTES, MAP_LEAF_CHUNKS } from '../base/limits.ts'
 import type { Commit, LeafChange, VolumeCommit } from '../parcel/commit.ts'
 
@@ -11,29 +14,40 @@ export interface FrozenChunks {
 }
 
 const LEAVES_IN_FLIGHT = 3
+/** Reads of one leaf under way at once. */
+const READS_IN_FLIGHT = 64
+/** Leaves with more than this share their buffers. */
+const SMALL_BYTES = 256 * 1024
 
-/** @param onbytes called with the bytes of each leaf that was stored */
+interface Run {
+  first: number
+  count: number
+  zero: boolean
+}
+
+/** @param onbytes called with the bytes of each leaf that was stored; when it throws, the commit fails */
 export async function commitFrozen(
   commit: Commit,
   volume: VolumeCommit,
   frozen: FrozenChunks,
   onbytes: (bytes: number) => void
 ): Promise<void> {
-  const inFlight = new Set<Promise<void>>()
-  for (const leaf of leavesOf(frozen.runs())) {
-    const work = storeLeaf(commit, volume, frozen, leaf).then(onbytes)
-    inFlight.add(work)
-    const settled = work.finally(() => inFlight.delete(work))
-    settled.catch(() => {}) // seen by the race or by the wait for the rest
-    if (inFlight.size >= LEAVES_IN_FLIGHT) await Promise.race(inFlight)
+  const buffers: Buffer[] = []
+  const leaves = leavesOf(frozen.runs())[Symbol.iterator]()
+  let failed = false
+  const worker = async () => {
+    for (let next = leaves.next(); !failed && next.done !== true; next = leaves.next()) {
+      onbytes(await storeLeaf(commit, volume, frozen, next.value, buffers))
+    }
   }
-  await Promise.all(inFlight)
-}
-
-interface Run {
-  first: number
-  count: number
-  zero: boolean
+  const workers = Array.from({ length: LEAVES_IN_FLIGHT }, () =>
+    worker().catch((err: unknown) => {
+      failed = true
+      throw err
+    })
+  )
+  const ended = await Promise.allSettled(workers)
+  for (const end of ended) if (end.status === 'rejected') throw end.reason
 }
 
 /** Cuts ascending runs at leaf boundaries and gathers those of one leaf. */
@@ -61,23 +75,46 @@ async function storeLeaf(
   commit: Commit,
   volume: VolumeCommit,
   frozen: FrozenChunks,
-  leaf: { index: number; runs: Run[] }
+  leaf: { index: number; runs: Run[] },
+  buffers: Buffer[]
 ): Promise<number> {
-  const change: LeafChange = { index: leaf.index, places: [], data: EMPTY, zeros: [] }
   let chunks = 0
   for (const run of leaf.runs) if (!run.zero) chunks += run.count
-  change.data = Buffer.allocUnsafeSlow(chunks * CHUNK_BYTES)
-  let at = 0
-  for (const run of leaf.runs) {
-    const places = run.zero ? change.zeros : change.places
-    const start = run.first % MAP_LEAF_CHUNKS
-    for (let i = 0; i < run.count; i++) places.push(start + i)
-    if (run.zero) continue
-    const target = change.data.subarray(at, (at += run.count * CHUNK_BYTES))
-    await frozen.read(run.first, run.count, target)
-  }
-  await commit.addLeaf(volume, change)
-  return change.data.byteLength
+  const bytes = chunks * CHUNK_BYTES
+  const shared = bytes > SMALL_BYTES
+  const buffer = shared
+    ? (buffers.pop() ?? Buffer.allocUnsafeSlow(MAP_LEAF_CHUNKS * CHUNK_BYTES))
+    : Buffer.allocUnsafeSlow(bytes)
+  const data = buffer.subarray(0, bytes)
+  await commit.addLeaf(volume, await readLeaf(frozen, leaf, data))
+  if (shared) buffers.push(buffer)
+  return bytes
 }
 
-const EMPTY = Buffer.alloc(0)
+async function readLeaf(
+  frozen: FrozenChunks,
+  leaf: { index: number; runs: Run[] },
+  data: Buffer
+): Promise<LeafChange> {
+  const change: LeafChange = { index: leaf.index, places: [], data, zeros: [] }
+  const reads: Promise<void>[] = []
+  let at = 0
+  for (const { first, count, zero } of leaf.runs) {
+    const places = zero ? change.zeros : change.places
+    const start = first % MAP_LEAF_CHUNKS
+    for (let i = 0; i < count; i++) places.push(start + i)
+    if (zero) continue
+    const read = frozen.read(first, count, data.subarray(at, (at += count * CHUNK_BYTES)))
+    if (read !== undefined) reads.push(read)
+    if (reads.length >= READS_IN_FLIGHT) await settled(reads.splice(0))
+  }
+  await settled(reads)
+  return change
+}
+
+/** All of them have ended; rejects with the first failure. */
+async function settled(reads: Promise<void>[]): Promise<void> {
+  for (const end of await Promise.allSettled(reads)) {
+    if (end.status === 'rejected') throw end.reason
+  }
+}

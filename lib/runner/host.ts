@@ -1,7 +1,7 @@
 /**
  * The daemon as the runner sees it. The daemon connects, and connects again after a restart.
  */
-import { EventEmitter } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { HyperparcelError } from '../base/errors.ts'
 import type { Answer, CallOptions, Channel } from '../ipc/channel.ts'
 import type { HostApi } from './protocol.ts'
@@ -9,6 +9,11 @@ import type { HostApi } from './protocol.ts'
 /** Emits `attach` when a daemon is there, `detach` when it is gone. */
 export class Host extends EventEmitter {
   #channel: Channel | null = null
+
+  constructor() {
+    super()
+    this.setMaxListeners(0)
+  }
 
   get attached(): boolean {
     return this.#channel !== null
@@ -22,6 +27,18 @@ export class Host extends EventEmitter {
       this.emit('detach')
     })
     this.emit('attach')
+  }
+
+  /** Resolves when a daemon is there, or with false when the time is up. */
+  async attachedWithin(timeoutMs: number): Promise<boolean> {
+    if (this.attached) return true
+    if (timeoutMs <= 0) return false
+    try {
+      await once(this, 'attach', { signal: AbortSignal.timeout(Math.ceil(timeoutMs)) })
+      return true
+    } catch {
+      return false
+    }
   }
 
   /** Rejects with `DAEMON_GONE` when no daemon is there, or when it goes before it answered. */

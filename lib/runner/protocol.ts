@@ -176,22 +176,32 @@ export interface HostApi {
   /** Does that version exist? */
   versionExists: { params: { version: string }; result: boolean }
   logKeys: { params: { logs: string[] }; result: { keys: LogKeysJson[] } }
+  /** Ends a commit that began before. `commit` names this one in the calls that follow. */
   'commit.begin': {
     params: null
-    result: { firstBlock: number; keyEpoch: number; keys: LogKeysJson }
+    result: { commit: number; firstBlock: number; keyEpoch: number; keys: LogKeysJson }
   }
-  /** Attachment: ids; answer: `Places`, and keys of logs by handle that the runner has not seen. */
+  /** Attachment: ids; answer: 3 words an id as in `Places`, and the keys of logs by handle. */
   'commit.lookup': { params: null; result: { logs: Record<number, string> } }
-  /** Attachment of the answer: 512 bytes for each segment. */
-  'commit.ids': { params: { logs: string[]; segments: number[] }; result: null }
-  /** Attachment: blocks, then ids. `ids` counts chunks of each block, 0 for one that is no segment. */
-  'commit.append': { params: { lengths: number[]; ids: number[] }; result: null }
+  /** Attachment: pairs of words, which of the logs and block; of the answer: 512 bytes for each segment. */
+  'commit.ids': { params: { logs: string[] }; result: null }
+  /**
+   * Attachment: blocks, then ids. `chunks` counts those of each block, 0 for one that is no segment. `COMMIT_STALE`
+   * when the log does not end at `first`.
+   */
+  'commit.append': {
+    params: { commit: number; first: number; lengths: number[]; chunks: number[] }
+    result: null
+  }
   'commit.logInfo': {
-    params: { log: string; length: number | null }
-    result: { length: number; treeHash: string }
+    params: { logs: string[] }
+    result: { logs: { length: number; treeHash: string }[] }
   }
   /** Makes the version exist: record appended, flushed, announced. Attachment: the sealed record. */
-  'commit.publish': { params: PublishParams; result: null }
+  'commit.publish': {
+    params: PublishParams & { commit: number; block: number }
+    result: null
+  }
   /** State changed: VM gone, paused, running again, waiting for data. */
   event: { params: RunnerStatus; result: null }
 }

@@ -15,6 +15,7 @@ import {
   publish,
   storeVersion,
   summarize,
+  type NewVersion,
   type VolumeInput
 } from './commit-run.ts'
 import { Context } from './context.ts'
@@ -258,20 +259,21 @@ export class Session {
       this.#served = null
       return null
     }
+    let made: NewVersion
     try {
       const context = this.#opened()
       const machine = context.version?.record.machine ?? null
       const inputs = frozen.inputs.filter((input) => input.name !== 'memory')
-      const made = await storeVersion(context, inputs, params, null, machine, event)
+      made = await storeVersion(context, inputs, params, null, machine, event)
       await frozen.markCommit(made.id)
       await publish(context, made)
-      await volumes.destroy()
-      this.#served = null
-      return summarize(made, 0)
     } catch (err) {
       frozen.abandon()
       throw err
     }
+    await volumes.destroy().catch(safetyCatch) // the next resume finds nothing new in them
+    this.#served = null
+    return summarize(made, 0)
   }
 
   #opened(): Context {

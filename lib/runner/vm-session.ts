@@ -166,10 +166,14 @@ export class VmSession {
       await this.#goOn(vm, before).catch(safetyCatch)
       throw err
     }
+    // The version exists: nothing that fails from here on makes it undone.
     if (params.quit) {
       pauseMs = performance.now() - stopped
       await this.#end(vm)
       trace.mark('ended')
+    } else {
+      await frozen.release(made.id)
+      await reserveCommit(this.#context.params.stateDirectory, this.memoryBytes).catch(safetyCatch)
     }
     return summarize(made, pauseMs, trace)
   }
@@ -188,14 +192,15 @@ export class VmSession {
   ): Promise<CommitSummary | null> {
     if (this.state !== 'gone') throw busy()
     const frozen = this.volumes.freeze([MEMORY])
+    let made: NewVersion
     try {
-      const made = await this.#commit(params, frozen, null, progress, NEVER)
-      await this.volumes.destroy()
-      return summarize(made, 0)
+      made = await this.#commit(params, frozen, null, progress, NEVER)
     } catch (err) {
       frozen.abandon()
       throw err
     }
+    await this.volumes.destroy().catch(safetyCatch) // the next resume finds nothing new in them
+    return summarize(made, 0)
   }
 
   async powerButton(): Promise<void> {
@@ -262,7 +267,6 @@ export class VmSession {
     await frozen.markCommit(made.id)
     await publish(this.#context, made)
     trace.mark('published')
-    await frozen.release(made.id)
     return made
   }
 
@@ -299,8 +303,8 @@ export class VmSession {
   }
 
   async #end(vm: Vm): Promise<void> {
-    await vm.quit()
-    await this.#dispose(true)
+    await vm.quit().catch(safetyCatch)
+    await this.#dispose(true).catch(safetyCatch)
   }
 
   #onexit(exit: VmExit): void {

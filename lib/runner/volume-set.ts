@@ -66,16 +66,21 @@ export class VolumeSet {
   /** Everything written so far, of all volumes at one moment. Synchronous. */
   freeze(without: string[] = []): FrozenSet {
     const frozen = new Map<string, Frozen>()
-    for (const [name, volume] of this.#volumes) {
-      if (volume.overlay !== null && !without.includes(name)) frozen.set(name, volume.freeze())
+    try {
+      for (const [name, volume] of this.#volumes) {
+        if (volume.overlay !== null && !without.includes(name)) frozen.set(name, volume.freeze())
+      }
+    } catch (err) {
+      for (const generation of frozen.values()) generation.abandon()
+      throw err
     }
     const plans = this.#plans.filter((plan) => !without.includes(plan.name))
     return new FrozenSet(plans, frozen, (plan) => this.#base({ ...plan, fresh: false }))
   }
 
-  /** Drops the overlays: a version has everything, or the user wants it gone. */
+  /** Drops the overlays: a version has everything, or the user wants it gone. All of them, also when one fails. */
   async destroy(): Promise<void> {
-    for (const volume of this.#volumes.values()) await volume.overlay?.destroy()
+    await settled([...this.#volumes.values()].map((volume) => volume.overlay?.destroy()))
     await this.close()
   }
 
@@ -88,7 +93,7 @@ export class VolumeSet {
   }
 
   async close(): Promise<void> {
-    for (const volume of this.#volumes.values()) await volume.close()
+    await settled([...this.#volumes.values()].map((volume) => volume.close()))
   }
 
   #base(plan: VolumePlan): VolumeBase {
@@ -167,11 +172,20 @@ export class FrozenSet {
     for (const frozen of this.#frozen.values()) await frozen.markCommit(version.toString('hex'))
   }
 
-  /** The version is durable: the volumes lie on it now. */
+  /**
+   * The version is durable: the volumes lie on it now. One that cannot note that goes on as it was, with all of its
+   * changes, which is right too, only more: the next commit stores them again.
+   */
   async release(version: Buffer): Promise<void> {
     for (const plan of this.#plans) {
-      plan.fresh = false
-      await this.#frozen.get(plan.name)?.release(this.#base(plan), version.toString('hex'))
+      const frozen = this.#frozen.get(plan.name)
+      try {
+        await frozen?.release(this.#base(plan), version.toString('hex'))
+        plan.fresh = false
+      } catch (err) {
+        safetyCatch(err)
+        frozen?.abandon()
+      }
     }
   }
 
@@ -183,6 +197,13 @@ export class FrozenSet {
         safetyCatch(err)
       }
     }
+  }
+}
+
+/** Waits for all, then rejects with the first failure. */
+async function settled(work: (Promise<void> | undefined)[]): Promise<void> {
+  for (const end of await Promise.allSettled(work)) {
+    if (end.status === 'rejected') throw end.reason
   }
 }
 

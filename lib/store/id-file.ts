@@ -1,76 +1,74 @@
 /**
- * The chunk ids of the segments of one log, by block index, in a flat file of fixed records:
- *
- * | offset | bytes | field |
- * | --- | --- | --- |
- * | 0 | 1 | chunks in the segment, 0 where the block is no segment or not stored here |
- * | 1 | 7 | first bytes of the BLAKE2b of what follows, so that a torn record is no record |
- * | 8 | 512 | ids, 32 bytes each |
+ * The chunk ids of the segments of one log, by block index, in a flat file of fixed records. Bytes in
+ * `lib/format/README.md`.
  *
  * It is a cache of what the sealed segments say and can be rebuilt from them. Never synced: a record that was
- * lost costs a missed deduplication, or is read again from its segment.
+ * lost or torn reads as not known.
  */
-import { closeSync, openSync, readSync, writeSync, fstatSync } from 'node:fs'
-import sodium from 'sodium-universal'
-import { CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
+import { open, type FileHandle } from 'node:fs/promises'
+import { ID_RECORD_BYTES, UNKNOWN, readIdRecord, writeIdRecord } from '../format/id-record.ts'
+import { CHUNK_ID_BYTES } from '../base/limits.ts'
 
-const RECORD_BYTES = 8 + SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES
-const SCAN_RECORDS = 2048
+/** Records that are read at once: 130 KiB. */
+export const RECORDS_MAX = 256
+
+/** Records of consecutive blocks. */
+export interface IdRecords {
+  /** Chunks of each: 0 where the block is no segment, `UNKNOWN` where nothing is known of it. */
+  chunks: Int8Array
+  /** The ids of record `i` start at `i × ID_RECORD_BYTES + 8`. */
+  data: Buffer
+}
 
 export class IdFile {
-  readonly #fd: number
-  readonly #record = Buffer.alloc(RECORD_BYTES)
-  readonly #checksum = Buffer.alloc(32)
+  readonly #log: Buffer
+  readonly #file: FileHandle
 
-  constructor(path: string) {
-    this.#fd = openSync(path, 'a+', 0o600)
-    closeSync(this.#fd)
-    this.#fd = openSync(path, 'r+')
+  private constructor(log: Buffer, file: FileHandle) {
+    this.#log = log
+    this.#file = file
   }
 
-  /** Stores the ids (32 bytes each) of the segment in that block. */
-  put(block: number, ids: Buffer): void {
-    this.#record.fill(0)
-    ids.copy(this.#record, 8)
-    this.#sum(this.#record).copy(this.#record, 1, 0, 7)
-    this.#record.writeUInt8(ids.byteLength / CHUNK_ID_BYTES, 0)
-    writeSync(this.#fd, this.#record, 0, RECORD_BYTES, block * RECORD_BYTES)
+  /** Opens the file, an empty one where there is none. @param log key of the log that it is about */
+  static async open(path: string, log: Buffer): Promise<IdFile> {
+    const made = await open(path, 'a', 0o600)
+    await made.close()
+    return new IdFile(log, await open(path, 'r+'))
   }
 
-  /** The ids of the segment in that block, or null when they are not known here. */
-  get(block: number): Buffer | null {
-    const record = Buffer.allocUnsafe(RECORD_BYTES)
-    const read = readSync(this.#fd, record, 0, RECORD_BYTES, block * RECORD_BYTES)
-    return read === RECORD_BYTES ? this.#open(record) : null
-  }
-
-  /** Every record, in order of block. */
-  *scan(): Generator<{ block: number; ids: Buffer }> {
-    const records = Math.floor(fstatSync(this.#fd).size / RECORD_BYTES)
-    for (let block = 0; block < records; block += SCAN_RECORDS) {
-      const bytes = Math.min(SCAN_RECORDS, records - block) * RECORD_BYTES
-      const data = Buffer.allocUnsafe(bytes)
-      const read = readSync(this.#fd, data, 0, bytes, block * RECORD_BYTES)
-      for (let at = 0; at + RECORD_BYTES <= read; at += RECORD_BYTES) {
-        const ids = this.#open(data.subarray(at, at + RECORD_BYTES))
-        if (ids !== null) yield { block: block + at / RECORD_BYTES, ids }
-      }
+  /**
+   * Notes what consecutive blocks are.
+   * @param chunks chunks of each segment, 0 for a block that is none
+   * @param ids of all of them, 32 bytes each
+   */
+  async put(first: number, chunks: number[], ids: Buffer): Promise<void> {
+    const data = Buffer.alloc(chunks.length * ID_RECORD_BYTES)
+    let at = 0
+    for (let i = 0; i < chunks.length; i++) {
+      const some = ids.subarray(at, (at += chunks[i] * CHUNK_ID_BYTES))
+      writeIdRecord(data, i * ID_RECORD_BYTES, this.#log, first + i, some)
     }
+    await this.#file.write(data, 0, data.byteLength, first * ID_RECORD_BYTES)
   }
 
-  close(): void {
-    closeSync(this.#fd)
+  /** What is known of up to `RECORDS_MAX` consecutive blocks. */
+  async read(first: number, count: number): Promise<IdRecords> {
+    const data = Buffer.allocUnsafe(count * ID_RECORD_BYTES)
+    const at = first * ID_RECORD_BYTES
+    const { bytesRead } = await this.#file.read(data, 0, data.byteLength, at)
+    const chunks = new Int8Array(count).fill(UNKNOWN)
+    for (let i = 0; (i + 1) * ID_RECORD_BYTES <= bytesRead; i++) {
+      chunks[i] = readIdRecord(data, i * ID_RECORD_BYTES, this.#log, first + i)
+    }
+    return { chunks, data }
   }
 
-  #open(record: Buffer): Buffer | null {
-    const chunks = record.readUInt8(0)
-    if (chunks === 0 || chunks > SEGMENT_CHUNKS_MAX) return null
-    if (this.#sum(record).compare(record, 1, 8, 0, 7) !== 0) return null
-    return record.subarray(8, 8 + chunks * CHUNK_ID_BYTES)
+  /** Blocks that records may exist of. */
+  async length(): Promise<number> {
+    return Math.ceil((await this.#file.stat()).size / ID_RECORD_BYTES)
   }
 
-  #sum(record: Buffer): Buffer {
-    sodium.crypto_generichash(this.#checksum, record.subarray(8))
-    return this.#checksum
+  close(): Promise<void> {
+    return this.#file.close()
   }
 }

@@ -102,6 +102,10 @@ export class StoredLog extends EventEmitter implements Log {
     return this.#use((core) => core.has(index))
   }
 
+  hasEach(indexes: number[]): Promise<boolean[]> {
+    return this.#use((core) => indexes.map((index) => core.core.bitfield.get(index)))
+  }
+
   firstMissing(start: number, end: number): Promise<number> {
     return this.#use((core) => {
       const index = core.core.bitfield.firstUnset(start)

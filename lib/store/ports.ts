@@ -50,6 +50,8 @@ export interface Log extends EventEmitter {
   readonly durableLength: number
   /** Is that block's data stored here? */
   has(index: number): Promise<boolean>
+  /** The same for many blocks. */
+  hasEach(indexes: number[]): Promise<boolean[]>
   /** The first block in [start, end) that is not stored here, or −1. */
   firstMissing(start: number, end: number): Promise<number>
   /** Runs of blocks in [start, end) that are stored here durably, in order, at most `max` of them. */

@@ -26,6 +26,10 @@ class MemoryLog extends EventEmitter implements Log {
     return this.blocks.has(index)
   }
 
+  async hasEach(indexes: number[]): Promise<boolean[]> {
+    return indexes.map((index) => this.blocks.has(index))
+  }
+
   async firstMissing(start: number, end: number): Promise<number> {
     for (let i = start; i < end; i++) if (!this.blocks.has(i)) return i
     return -1

@@ -1,9 +1,10 @@
 /** A commit sink over arrays: one log, an index of what was appended. */
 import { randomBytes } from 'node:crypto'
+import { HyperparcelError } from '../../lib/base/errors.ts'
 import { CHUNK_ID_BYTES } from '../../lib/base/limits.ts'
 import type { LogKeys } from '../../lib/chunk/segment.ts'
 import type { BlockReader } from '../../lib/parcel/block-reader.ts'
-import type { CommitSink, Places } from '../../lib/parcel/commit-sink.ts'
+import type { BlockBatch, CommitSink, LogHead, Places } from '../../lib/parcel/commit-sink.ts'
 import type { LogTable } from '../../lib/parcel/log-table.ts'
 
 export class MemorySink implements CommitSink {
@@ -39,32 +40,41 @@ export class MemorySink implements CommitSink {
     return this.log
   }
 
-  idsOf(segments: { log: Buffer; block: number }[]): Promise<Buffer> {
-    const out = Buffer.alloc(segments.length * 512)
-    segments.forEach((s, i) => this.ids[s.block]!.copy(out, i * 512))
+  idsOf(_logs: Buffer[], segments: Uint32Array): Promise<Buffer> {
+    const out = Buffer.alloc((segments.length / 2) * 512)
+    for (let i = 0; i < segments.length / 2; i++) {
+      this.ids[segments[i * 2 + 1]]!.copy(out, i * 512)
+    }
     return Promise.resolve(out)
   }
 
-  append(blocks: Buffer[], ids: (Buffer | null)[]): Promise<void> {
-    blocks.forEach((block, i) => {
-      const at = this.blocks.push(block) - 1
-      const segment = ids[i]
-      this.ids.push(segment)
-      if (segment === null) return
-      for (let slot = 0; slot < segment.byteLength / CHUNK_ID_BYTES; slot++) {
+  append({ first, data, lengths, chunks, ids }: BlockBatch): Promise<void> {
+    if (first !== this.blocks.length) {
+      return Promise.reject(new HyperparcelError('COMMIT_STALE', 'Not the end of the log'))
+    }
+    let at = 0
+    let idsAt = 0
+    lengths.forEach((length, i) => {
+      const block = this.blocks.push(Buffer.from(data.subarray(at, (at += length)))) - 1
+      const segment = Buffer.from(ids.subarray(idsAt, (idsAt += chunks[i] * CHUNK_ID_BYTES)))
+      this.ids.push(chunks[i] === 0 ? null : segment)
+      for (let slot = 0; slot < chunks[i]; slot++) {
         const name = segment.toString('hex', slot * CHUNK_ID_BYTES, (slot + 1) * CHUNK_ID_BYTES)
-        if (!this.#index.has(name)) this.#index.set(name, [at, slot])
+        if (!this.#index.has(name)) this.#index.set(name, [block, slot])
       }
     })
     return Promise.resolve()
   }
 
-  treeHash(): Promise<Buffer> {
-    return Promise.resolve(Buffer.alloc(32, 7))
+  /** Makes the version of a sealed record exist. */
+  publish(record: Buffer): void {
+    this.blocks.push(record)
+    this.ids.push(null)
   }
 
-  lengthOf(): Promise<number> {
-    return Promise.resolve(this.blocks.length)
+  heads(logs: readonly Buffer[]): Promise<LogHead[]> {
+    const head = { length: this.blocks.length, treeHash: Buffer.alloc(32, 7) }
+    return Promise.resolve(logs.map(() => head))
   }
 
   reader(_logs: LogTable): BlockReader {

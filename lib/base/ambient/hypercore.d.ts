@@ -35,7 +35,11 @@ declare module 'hypercore' {
     readonly manifest: unknown
     /** Internal, but the only way to find runs of stored blocks; -1 where there is none. */
     readonly core: {
-      bitfield: { firstSet(position: number): number; firstUnset(position: number): number }
+      bitfield: {
+        get(index: number): boolean
+        firstSet(position: number): number
+        firstUnset(position: number): number
+      }
     }
 
     static key(manifest: unknown): Buffer

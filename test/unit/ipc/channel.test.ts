@@ -54,7 +54,7 @@ test('answers that cannot be sent are errors of their call alone', async (t) => 
     huge: () => new Reply(null, [Buffer.alloc(33 * 1024 * 1024)]),
     cyclic: () => loop,
     context: () => {
-      throw new HyperparcelError('NO', 'x', { context: loop as Record<string, unknown> })
+      throw new HyperparcelError('NO', 'x', { context: loop })
     },
     ok: () => 1
   }

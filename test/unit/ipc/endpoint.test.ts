@@ -2,7 +2,7 @@ import test from 'brittle'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, stat, writeFile } from 'node:fs/promises'
-import net from 'node:net'
+import type net from 'node:net'
 import path from 'node:path'
 import { connectUnix, listenUnix } from '../../../lib/ipc/endpoint.ts'
 

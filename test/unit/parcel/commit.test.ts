@@ -61,7 +61,7 @@ async function commitContent(
     )
   )
   const { block, id } = await commit.finish(meta(number), [volume], state)
-  await sink.append([block], [null])
+  sink.publish(block)
   const opened = openVersion(block, sink.log, sink.keys.meta, id)
   return new VersionReader(opened, sink.reader(logs), () => sink.keys.meta)
 }

@@ -25,7 +25,7 @@ const dedupKey = randomBytes(32)
 /** A store of versions in memory, with a count of what is asked of it. */
 class Store {
   readonly sink = new MemorySink()
-  readonly logs = new LogTable()
+  readonly logs = new LogTable([this.sink.log])
   readonly requests: number[][] = []
   readonly corrupt: number[] = []
   cache = new SegmentCache()
@@ -58,7 +58,7 @@ class Store {
       machine: null
     }
     const { block, id } = await commit.finish(meta, [volume], null)
-    await sink.append([block], [null])
+    sink.publish(block)
     const record = openVersion(block, sink.log, sink.keys.meta, id)
     this.version = new VersionReader(record, sink.reader(logs), () => sink.keys.meta)
     return this.version

@@ -1,0 +1,160 @@
+/**
+ * The sink of a runner's commits (`HostApi`, `commit.*`): its own log of the parcel, and what is known of chunks.
+ *
+ * Invariants
+ * - One commit at a time: `begin` ends the one before, whose calls are refused from then on.
+ * - Blocks land where the commit said that they would. Appends run one after the other, and one that is not for
+ *   the end of the log is refused: locations in maps were made before the blocks.
+ * - Nothing of a commit is referenced before `publish`, so a commit that ends anywhere before leaves only blocks
+ *   that the dedup index may still find.
+ */
+import { randomInt } from 'node:crypto'
+import { HyperparcelError } from '../base/errors.ts'
+import { CHUNK_ID_BYTES, IPC_FRAME_BYTES_MAX, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
+import { Reply } from '../ipc/channel.ts'
+import type { HostApi, LogKeysJson, PublishParams } from '../runner/protocol.ts'
+import type { DedupIndex } from '../store/dedup-index.ts'
+import type { Log, LogStorePort } from '../store/ports.ts'
+import type { SegmentIndexer } from '../store/segment-indexer.ts'
+
+export interface CommitHostOptions {
+  store: LogStorePort
+  index: DedupIndex
+  indexer: SegmentIndexer
+  keyEpoch(): number
+  /** The log that commits go to, announced in the registry. */
+  ownLog(): Promise<Log>
+  keysJson(log: Buffer): LogKeysJson
+  /** The version's record is durable in block `block` of `log`: announce it. */
+  announce(version: PublishParams, log: Buffer, block: number): Promise<void>
+}
+
+interface OpenCommit {
+  id: number
+  log: Log
+}
+
+type Params<M extends keyof HostApi> = HostApi[M]['params']
+type Result<M extends keyof HostApi> = HostApi[M]['result']
+
+export class CommitHost {
+  readonly #opts: CommitHostOptions
+  /** Differs from that of an earlier daemon, whose commits a runner may still try to go on with. */
+  #id = randomInt(2 ** 31)
+  #commit: OpenCommit | null = null
+  /** What runs on the log now. */
+  #tail: Promise<unknown> = Promise.resolve()
+
+  constructor(opts: CommitHostOptions) {
+    this.#opts = opts
+  }
+
+  async begin(): Promise<Result<'commit.begin'>> {
+    const id = ++this.#id
+    this.#commit = null
+    await this.#tail
+    await Promise.all([this.#opts.indexer.drained(), this.#opts.index.loaded()])
+    const log = await this.#opts.ownLog()
+    if (id !== this.#id) throw stale()
+    this.#commit = { id, log }
+    return {
+      commit: id,
+      firstBlock: log.length,
+      keyEpoch: this.#opts.keyEpoch(),
+      keys: this.#opts.keysJson(log.key)
+    }
+  }
+
+  async lookup(ids: Buffer): Promise<Reply> {
+    if (ids.byteLength % CHUNK_ID_BYTES !== 0) throw malformed()
+    const { words, handles } = await this.#opts.index.lookup(ids)
+    const logs: Record<number, string> = {}
+    for (const handle of handles) logs[handle] = this.#opts.index.keyOf(handle).toString('hex')
+    return new Reply({ logs }, [Buffer.from(words.buffer)])
+  }
+
+  async ids({ logs }: Params<'commit.ids'>, attachment: Buffer): Promise<Reply> {
+    const segments = wordsOf(attachment)
+    const count = segments.length / 2
+    if (count * SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES > IPC_FRAME_BYTES_MAX / 2) throw malformed()
+    for (let i = 0; i < segments.length; i += 2) if (segments[i] >= logs.length) throw malformed()
+    const keys = logs.map((log) => Buffer.from(log, 'hex'))
+    return new Reply(null, [await this.#opts.indexer.idsOf(keys, segments)])
+  }
+
+  append(params: Params<'commit.append'>, attachment: Buffer): Promise<void> {
+    return this.#next(params.commit, async (log) => {
+      const { first, lengths, chunks } = params
+      let at = 0
+      const blocks = lengths.map((length) => attachment.subarray(at, (at += length)))
+      const ids = attachment.subarray(at)
+      const total = chunks.reduce((sum, count) => sum + count, 0)
+      if (
+        at > attachment.byteLength ||
+        ids.byteLength !== total * CHUNK_ID_BYTES ||
+        chunks.length !== blocks.length
+      ) {
+        throw malformed()
+      }
+      await appendAt(log, first, blocks)
+      await this.#opts.index.add(log.key, first, chunks, ids)
+    })
+  }
+
+  async logInfo({ logs }: Params<'commit.logInfo'>): Promise<Result<'commit.logInfo'>> {
+    const heads = logs.map(async (name) => {
+      const log = await this.#opts.store.open(Buffer.from(name, 'hex'))
+      const { length } = log
+      return { length, treeHash: (await log.treeHash(length)).toString('hex') }
+    })
+    return { logs: await Promise.all(heads) }
+  }
+
+  /** Makes the version exist: durable and announced on return. */
+  publish(params: Params<'commit.publish'>, record: Buffer): Promise<void> {
+    return this.#next(params.commit, async (log) => {
+      this.#commit = null
+      await appendAt(log, params.block, [record])
+      await this.#opts.index.add(log.key, params.block, [0], Buffer.alloc(0))
+      await this.#opts.store.flush()
+      await this.#opts.announce(params, log.key, params.block)
+    })
+  }
+
+  /** Runs after what ran before, if the commit is still the one. */
+  #next<T>(commit: number, run: (log: Log) => Promise<T>): Promise<T> {
+    const result = this.#tail.then(() => {
+      if (this.#commit?.id !== commit) throw stale()
+      const { log } = this.#commit
+      if (log.writable) return run(log)
+      throw new HyperparcelError('LOG_RETIRED', 'The log of this device was retired meanwhile', {
+        hint: 'Try again: a new one is started.'
+      })
+    })
+    this.#tail = result.catch(() => {}) // its caller hears of it
+    return result
+  }
+}
+
+async function appendAt(log: Log, first: number, blocks: Buffer[]): Promise<void> {
+  if (log.length !== first) throw stale()
+  if ((await log.append(blocks)) !== first) throw stale()
+}
+
+/** As the attachment of a frame has them: little endian, at any offset. */
+function wordsOf(data: Buffer): Uint32Array {
+  if (data.byteLength % 8 !== 0) throw malformed()
+  const words = new Uint32Array(data.byteLength / 4)
+  Buffer.from(words.buffer).set(data)
+  return words
+}
+
+function stale(): HyperparcelError {
+  return new HyperparcelError('COMMIT_STALE', 'Another commit of the parcel has begun', {
+    hint: 'Nothing was lost: try again.'
+  })
+}
+
+function malformed(): HyperparcelError {
+  return new HyperparcelError('FORMAT_INVALID', 'A message of a commit is malformed')
+}
