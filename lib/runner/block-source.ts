@@ -6,6 +6,7 @@
  * newer blocks; when the daemon is gone the opening is renewed and asked again.
  */
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { BlockReader } from '../parcel/block-reader.ts'
 import type { Host } from './host.ts'
 import type { LogTable } from '../parcel/log-table.ts'
@@ -18,6 +19,9 @@ export interface LocalBlocks {
 }
 
 const BLOCKS_PER_REQUEST = 64
+const RETRY_MS = 500
+/** What no waiting mends. */
+const FINAL = new Set(['DATA_CORRUPT', 'FORMAT_INVALID', 'FORMAT_TOO_NEW', 'KEY_MISSING'])
 
 export class BlockSource implements BlockReader {
   readonly #host: Host
@@ -67,13 +71,14 @@ export class BlockSource implements BlockReader {
         }
         const fetched = await this.#ask(log, blocks)
         if (fetched !== null) return fetched
+        if (this.#host.attached) await sleep(RETRY_MS)
       }
     } finally {
       this.#waiting.delete(wait)
     }
   }
 
-  /** Null when the daemon went away before it answered. */
+  /** Null when it could not be had for now: the daemon went away, its disk is full. A guest never learns of that. */
   async #ask(log: Buffer, blocks: number[]): Promise<Buffer[] | null> {
     try {
       const { json, attachment } = await this.#host.call('blocks', {
@@ -84,8 +89,8 @@ export class BlockSource implements BlockReader {
       let at = 0
       return json.lengths.map((length) => attachment.subarray(at, (at += length)))
     } catch (err) {
-      if ((err as { code?: string }).code === 'DAEMON_GONE') return null
-      throw err
+      if (FINAL.has((err as { code?: string }).code ?? '')) throw err
+      return null
     }
   }
 
