@@ -7,6 +7,8 @@ export interface Outcome {
   /** Null where everything was printed before. */
   json: object | null
   text: string
+  /** It did what it should, and what it found calls for another exit code than 0. */
+  exitCode?: number
 }
 
 export interface CliCommand {

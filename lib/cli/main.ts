@@ -19,6 +19,7 @@ export async function main(
   const json = wantsJson(argv)
   let help = ''
   let context: Context | null = null
+  let exitCode: number = EXIT.DONE
   const program = buildProgram({
     commands: COMMANDS,
     version: programVersion(),
@@ -29,12 +30,13 @@ export async function main(
       context.renderer.clear()
       const text = context.json ? outcome.json && JSON.stringify(outcome.json) : outcome.text
       if (text) io.stdout.write(`${text}\n`)
+      exitCode = outcome.exitCode ?? EXIT.DONE
     }
   })
   try {
     refuseLater(argv)
     await program.parseAsync(argv, { from: 'user' })
-    return EXIT.DONE
+    return exitCode
   } catch (thrown) {
     ;(context as Context | null)?.renderer.clear()
     const err = toError(thrown)

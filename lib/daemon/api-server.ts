@@ -12,6 +12,7 @@ import { resume } from './use-cases/resume.ts'
 import { rollback } from './use-cases/rollback.ts'
 import { exportVolume, serve, serveStop } from './use-cases/serve.ts'
 import { config, daemonStatus, status } from './use-cases/status.ts'
+import { verify } from './use-cases/verify.ts'
 import { checkpoint, discard, poweroff, suspend } from './use-cases/suspend.ts'
 
 type UseCase<M extends MethodName> = (
@@ -48,6 +49,7 @@ const USE_CASES: UseCases = {
   lease: (daemon, params) => lease(daemon.node, params),
   status: (daemon) => status(daemon),
   config: (daemon, params) => config(daemon, params),
+  verify: (daemon, params, context) => verify(daemon.node, params, context),
   rename: (daemon, params) => rename(daemon.node, params),
   remove: (daemon, params, context) => remove(daemon.node, params, context),
   rollback: (daemon, params, context) => rollback(daemon.node, params, context)

@@ -8,6 +8,7 @@ import { Reply, type Handler, type RequestContext } from '../ipc/channel.ts'
 import type { HostApi, LogKeysJson, RunnerStatus } from '../runner/protocol.ts'
 import type { BlockFetcher } from '../store/ports.ts'
 import { CommitHost, type CommitHostOptions } from './commit-host.ts'
+import { keysJson, storedBlocks } from './stored-blocks.ts'
 
 export interface RunnerHostOptions extends Omit<CommitHostOptions, 'keysJson'> {
   fetcher: BlockFetcher
@@ -57,6 +58,7 @@ export class RunnerHost {
           this.#lastReadMs = performance.now()
         })
       },
+      'blocks.stored': (params: Params<'blocks.stored'>) => storedBlocks(this.#opts.store, params),
       logKeys: ({ logs }: { logs: string[] }) => ({
         keys: logs.map((log) => this.keysJson(Buffer.from(log, 'hex')))
       }),
@@ -76,9 +78,7 @@ export class RunnerHost {
   }
 
   keysJson(log: Buffer): LogKeysJson {
-    const { id, data, meta } = this.#opts.keysOf(log)
-    const [i, d, m] = [id, data, meta].map((key) => key.toString('hex'))
-    return { log: log.toString('hex'), id: i, data: d, meta: m }
+    return keysJson(log, this.#opts.keysOf(log))
   }
 
   async #blocks(

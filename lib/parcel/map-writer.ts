@@ -119,7 +119,8 @@ export function leafHash(ids: Buffer): Buffer {
 
 export const LEAF_ID_BYTES = MAP_LEAF_CHUNKS * CHUNK_ID_BYTES
 
-function innerHash(children: MapInner): Buffer {
+/** Content hash of an inner node, from those of its children. */
+export function innerHash(children: MapInner): Buffer {
   const hashes = Buffer.alloc(MAP_FANOUT * 32)
   for (let i = 0; i < children.length; i++) children[i]?.hash.copy(hashes, i * 32)
   const hash = Buffer.allocUnsafeSlow(32)

@@ -164,6 +164,8 @@ export interface RunnerApi {
   commitDisks: { params: CommitParams; result: CommitSummary | null }
   serve: { params: ServeParams; result: { volumes: Record<string, string> } }
   export: { params: ExportParams; result: { bytes: number } }
+  /** Instead of `open`: checks everything that is stored of these versions. */
+  verify: { params: VerifyParams; result: VerifySummary }
   powerButton: { params: null; result: null }
   /** Ends the VM without a version, keeps or drops the overlays, and ends the process. */
   quit: { params: { dropOverlays: boolean }; result: null }
@@ -173,6 +175,11 @@ export interface RunnerApi {
 export interface HostApi {
   /** Sealed blocks of a log, fetched when missing; waits without limit. Attachment: the blocks, one after the other. */
   blocks: { params: { log: string; blocks: number[] }; result: { lengths: number[] } }
+  /**
+   * Sealed blocks of a log as they are stored here. Attachment: those that could be read, one after the other; a
+   * length of −1 says that a block is not stored here, −2 that the disk does not give it back.
+   */
+  'blocks.stored': { params: { log: string; blocks: number[] }; result: { lengths: number[] } }
   /** Does that version exist? */
   versionExists: { params: { version: string }; result: boolean }
   logKeys: { params: { logs: string[] }; result: { keys: LogKeysJson[] } }
@@ -204,6 +211,22 @@ export interface HostApi {
   }
   /** State changed: VM gone, paused, running again, waiting for data. */
   event: { params: RunnerStatus; result: null }
+}
+
+export interface VerifyParams {
+  storeDirectory: string
+  dedupKey: string
+  /** Where their records are. */
+  versions: { version: string; name: string; log: string; block: number }[]
+}
+
+export interface VerifySummary {
+  /** Blocks that were read and opened, and their bytes. */
+  checked: number
+  bytes: number
+  /** Blocks that are not stored here. */
+  missing: number
+  bad: { log: string; block: number; why: string }[]
 }
 
 export interface PublishParams {

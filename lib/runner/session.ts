@@ -24,6 +24,7 @@ import type { Host } from './host.ts'
 import { ImportDevice } from './import-device.ts'
 import { findLeftovers } from './leftovers.ts'
 import { copyIn, copyOut, inspectImage } from './qemu-img.ts'
+import { verifyVersions } from './verify.ts'
 import { VmSession } from './vm-session.ts'
 import { VolumeSet } from './volume-set.ts'
 import type {
@@ -38,7 +39,8 @@ import type {
   RunnerStatus,
   ServeParams,
   SnapshotParams,
-  StartParams
+  StartParams,
+  VerifyParams
 } from './protocol.ts'
 
 export interface SessionOptions {
@@ -90,6 +92,8 @@ export class Session {
       commitDisks: (params: CommitParams, { event }) => this.#commitDisks(params, event),
       serve: (params: ServeParams) => this.#serve(params),
       export: (params: ExportParams, { signal, event }) => this.#export(params, signal, event),
+      verify: (params: VerifyParams, { signal, event }) =>
+        verifyVersions(this.#opts.host, params, signal, event),
       powerButton: async () => {
         await this.#running().powerButton()
         return null

@@ -25,6 +25,7 @@ import { serve } from './serve.ts'
 import { show } from './show.ts'
 import { status } from './status.ts'
 import { suspend } from './suspend.ts'
+import { verify } from './verify.ts'
 
 export const COMMANDS: CliCommand[] = [
   init,
@@ -46,6 +47,7 @@ export const COMMANDS: CliCommand[] = [
   exportVolume,
   rename,
   remove,
+  verify,
   lease,
   status,
   config,
@@ -62,7 +64,6 @@ export const LATER = [
   'push',
   'lookaside',
   'takeover',
-  'verify',
   'prune',
   'stats',
   'ui',

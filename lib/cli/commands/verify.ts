@@ -1,0 +1,49 @@
+import { EXIT } from '../../base/errors.ts'
+import type { VerifyResult } from '../../daemon/api-versions.ts'
+import type { CliCommand } from '../command.ts'
+import { usage } from '../failure.ts'
+import { parseCount } from '../parse.ts'
+import { formatBytes } from '../ui/format.ts'
+
+interface Options {
+  version?: number
+  repair?: boolean
+}
+
+export const verify: CliCommand = {
+  usage: 'verify [name]',
+  summary: 'check every byte that is stored here',
+  details:
+    'Reads everything that is stored here of a parcel, or of all: seals, chunks against their ids, maps and content roots. It works while the VM runs. With --repair, bad blocks are fetched again from another device. Ends with 6 when something is bad and stays so.',
+  example: 'hyperparcel verify work --repair',
+  options(command) {
+    command
+      .option('--version <n>', 'that version only', parseCount(1))
+      .option('--repair', 'fetch good copies of what is bad')
+  },
+  async run(context, [name], options: Options) {
+    if (name === undefined && options.version !== undefined) {
+      throw usage('--version needs the name of a parcel')
+    }
+    const { version, repair = false } = options
+    const result = await context.request('verify', { name, version, repair })
+    if (result.bad === 0) return { json: result, text: summary(result) }
+    const message = `${result.bad} of ${result.checked} blocks are bad`
+    const hint = repair
+      ? 'No connected device has good copies of them: connect to another one and try again.'
+      : 'With --repair, good copies are fetched from another device.'
+    return {
+      json: { ...result, error: { code: 'DATA_CORRUPT', message, hint } },
+      text: `${summary(result)}\n${hint}`,
+      exitCode: EXIT.UNVERIFIED
+    }
+  }
+}
+
+function summary(result: VerifyResult): string {
+  const lines = [
+    `Checked ${result.checked} blocks, ${formatBytes(result.bytes_checked)}: ${result.bad} bad, ${result.repaired} repaired.`
+  ]
+  if (result.missing > 0) lines.push(`${result.missing} blocks are not stored here.`)
+  return lines.join('\n')
+}

@@ -1,0 +1,57 @@
+/** A runner process that checks versions, beside those that parcels are used through. It fetches nothing. */
+import { randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import path from 'node:path'
+import safetyCatch from 'safety-catch'
+import type { ProgressReporter } from '../base/progress.ts'
+import type { VersionInfo } from '../fleet/index.ts'
+import type { HostApi, VerifySummary } from '../runner/protocol.ts'
+import type { FleetNode } from './node.ts'
+import { startRunner } from './runner-process.ts'
+import { keysJson, storedBlocks } from './stored-blocks.ts'
+
+export interface Named {
+  info: VersionInfo
+  /** For progress. */
+  name: string
+}
+
+export async function checkVersions(
+  node: FleetNode,
+  versions: Named[],
+  context: { signal: AbortSignal; progress: ProgressReporter }
+): Promise<VerifySummary> {
+  const directory = path.join(node.paths.run, `check-${randomBytes(4).toString('hex')}`)
+  const handlers = {
+    logKeys: ({ logs }: HostApi['logKeys']['params']) => ({
+      keys: logs.map((log) => {
+        const key = Buffer.from(log, 'hex')
+        return keysJson(key, node.keysOf(key))
+      })
+    }),
+    'blocks.stored': (params: HostApi['blocks.stored']['params']) =>
+      storedBlocks(node.store, params)
+  }
+  // What is checked is what a runner can read by itself: all of it.
+  await node.store.flush()
+  const runner = await startRunner(directory, path.join(directory, 'check.log'), handlers)
+  try {
+    return await runner.call(
+      'verify',
+      {
+        storeDirectory: node.paths.store,
+        dedupKey: node.registry.keyring.dedupKey.toString('hex'),
+        versions: versions.map(({ info, name }) => ({
+          version: info.version.toString('hex'),
+          name,
+          log: info.log.toString('hex'),
+          block: info.block
+        }))
+      },
+      { signal: context.signal, onevent: (event) => context.progress(event as { phase: string }) }
+    )
+  } finally {
+    await runner.call('quit', { dropOverlays: false }).catch(safetyCatch)
+    await rm(directory, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,62 @@
+/** Good copies of bad blocks. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ProgressReporter } from '../base/progress.ts'
+import type { VerifySummary } from '../runner/protocol.ts'
+import { unlessStalled } from './complete-version.ts'
+import type { FleetNode } from './node.ts'
+
+/** Peers say within that time whether they have a block. */
+const ASK_MS = 5000
+const POLL_MS = 50
+const FETCH_STALL_MS = 15_000
+
+/**
+ * Forgets each bad block that a connected peer has and fetches it anew. What nobody has stays as it is. The caller
+ * checks again: what was refetched is what its author signed, which may be bad itself.
+ */
+export async function refetch(
+  node: FleetNode,
+  bad: VerifySummary['bad'],
+  context: { signal: AbortSignal; progress: ProgressReporter }
+): Promise<void> {
+  let done = 0
+  for (const name of new Set(bad.map(({ log }) => log))) {
+    const key = Buffer.from(name, 'hex')
+    const blocks: number[] = []
+    for (const { log, block } of bad) {
+      if (log === name && (await offered(node, key, block, context.signal))) blocks.push(block)
+    }
+    const log = await node.store.open(key)
+    for (const block of blocks) await log.clear(block, block + 1)
+    await unlessStalled({ ...context, stallMs: FETCH_STALL_MS }, async (signal, alive) => {
+      for (const block of blocks) {
+        await node.network.fetcher.fetch(key, [block], { priority: 'proactive', signal })
+        alive()
+        const phase = 'fetching good copies'
+        context.progress({ phase, done: ++done, total: bad.length, unit: 'items' })
+      }
+    }).catch(unreachable)
+  }
+  await node.store.flush()
+}
+
+/** Does a connected peer have that block? Asks them about the log first, if nobody did. */
+async function offered(
+  node: FleetNode,
+  log: Buffer,
+  block: number,
+  signal: AbortSignal
+): Promise<boolean> {
+  const has = () => node.network.holders(log, block, block + 1).length > 0
+  if (has() || node.network.peers().length === 0) return has()
+  await node.network.ensureLength(log, 0) // peers are asked what they have of any log that somebody asks for
+  const until = performance.now() + ASK_MS
+  while (!has() && performance.now() < until) {
+    await sleep(POLL_MS, undefined, { signal })
+  }
+  return has()
+}
+
+function unreachable(err: unknown): void {
+  if ((err as { code?: string }).code !== 'DATA_UNREACHABLE') throw err
+}
