@@ -25,6 +25,8 @@ export interface CommitHostOptions {
   /** The log that commits go to, announced in the registry. */
   ownLog(): Promise<Log>
   keysJson(log: Buffer): LogKeysJson
+  /** May a commit reference blocks of that log? Not those of a parcel that may be taken back. */
+  mayReference(log: Buffer): boolean
   /** The version's record is durable in block `block` of `log`: announce it. */
   announce(version: PublishParams, log: Buffer, block: number): Promise<void>
 }
@@ -69,7 +71,11 @@ export class CommitHost {
     if (ids.byteLength % CHUNK_ID_BYTES !== 0) throw malformed()
     const { words, handles } = await this.#opts.index.lookup(ids)
     const logs: Record<number, string> = {}
-    for (const handle of handles) logs[handle] = this.#opts.index.keyOf(handle).toString('hex')
+    for (const handle of handles) {
+      const log = this.#opts.index.keyOf(handle)
+      if (this.#opts.mayReference(log)) logs[handle] = log.toString('hex')
+      else forget(words, handle)
+    }
     return new Reply({ logs }, [Buffer.from(words.buffer)])
   }
 
@@ -134,6 +140,11 @@ export class CommitHost {
     this.#tail = result.catch(() => {}) // its caller hears of it
     return result
   }
+}
+
+/** Places in that log are no places. */
+function forget(words: Uint32Array, handle: number): void {
+  for (let i = 0; i < words.length; i += 3) if (words[i] === handle + 1) words.fill(0, i, i + 3)
 }
 
 async function appendAt(log: Log, first: number, blocks: Buffer[]): Promise<void> {

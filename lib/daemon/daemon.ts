@@ -66,6 +66,10 @@ export class Daemon extends ReadyResource {
       settings: this.config.settings,
       logger: this.logger
     })
+    node.once('failed', (err: HyperparcelError) => {
+      this.logger.error({ err: err.toJSON() }, 'The store takes no more: the daemon ends')
+      this.emit('stop')
+    })
     try {
       await node.ready()
     } catch (err) {

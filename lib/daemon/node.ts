@@ -2,7 +2,7 @@
  * A device that belongs to a fleet: everything that lives as long as the daemon, opened in the order of
  * dependency and closed in reverse. Use cases (`use-cases/`) get this and nothing else.
  */
-import { readdir } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import ReadyResource from 'ready-resource'
 import safetyCatch from 'safety-catch'
@@ -95,6 +95,7 @@ export class FleetNode extends ReadyResource {
 
   protected override async _open(): Promise<void> {
     this.store.on('log', (log: Log) => this.indexer.follow(log))
+    this.store.on('failed', (err: HyperparcelError) => this.emit('failed', err))
     this.registry.on('update', () => {
       this.#follow()
       this.indexer.keysChanged()
@@ -169,11 +170,18 @@ export class FleetNode extends ReadyResource {
 
   /** The log that this device writes for a parcel, announced to the fleet before anything references it. */
   async ownLog(parcel: Buffer): Promise<Log> {
-    const log = await this.store.current(`parcel:${parcel.toString('hex')}`)
+    const log = await this.store.current(purposeOf(parcel))
     if (this.registry.logOwner(log.key) === null) {
       await this.registry.append({ kind: 'log', body: { parcel, log: log.key } })
     }
     return log
+  }
+
+  /** Takes back a parcel that never got a version: its record, its blocks, its folder. */
+  async forgetUncreated(parcel: Buffer): Promise<void> {
+    await this.registry.append({ kind: 'parcel-removed', body: { parcel } })
+    await rm(this.stateDirectory(parcel), { recursive: true, force: true })
+    await this.store.drop(purposeOf(parcel))
   }
 
   /** When that device was last connected, in milliseconds since the epoch; null when it never was since the daemon started. */
@@ -224,4 +232,9 @@ export class FleetNode extends ReadyResource {
       this.network.followLog(log).catch(safetyCatch)
     }
   }
+}
+
+/** Names the log that this device writes for a parcel. */
+function purposeOf(parcel: Buffer): string {
+  return `parcel:${parcel.toString('hex')}`
 }

@@ -193,6 +193,11 @@ export class Runners {
         node.registry
           .parcels()
           .some(({ id }) => node.registry.versions(id).some((v) => v.version.equals(version))),
+      mayReference: (log) => {
+        const owner = node.registry.logOwner(log)
+        if (owner === null || node.registry.parcel(owner.parcel) === null) return false
+        return owner.parcel.equals(runner.parcel) || node.registry.versions(owner.parcel).length > 0
+      },
       onevent: (status) => this.#onevent(runner, status)
     })
     return { runner, handlers: runner.host.handlers() }

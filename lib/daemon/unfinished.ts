@@ -2,7 +2,6 @@
  * What an earlier daemon had begun when it was killed, and whose client is gone: ended as if the client had left.
  * VMs are not among it, they go on.
  */
-import { rm } from 'node:fs/promises'
 import type { FleetNode } from './node.ts'
 import { stopServing } from './use-cases/serve.ts'
 
@@ -24,7 +23,6 @@ async function forgetUncreated(node: FleetNode): Promise<void> {
   const self = node.identity.device.publicKey
   for (const { id, creator } of node.registry.parcels()) {
     if (!creator.equals(self) || node.registry.versions(id).length > 0) continue
-    await node.registry.append({ kind: 'parcel-removed', body: { parcel: id } })
-    await rm(node.stateDirectory(id), { recursive: true, force: true })
+    await node.forgetUncreated(id)
   }
 }

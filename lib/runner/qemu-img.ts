@@ -82,6 +82,10 @@ export async function copyOut(
   await run(['convert', '-f', 'raw', '-O', format, uri, file], 'EXPORT_FAILED', file, { signal })
 }
 
+function unreadable(message: string): HyperparcelError {
+  return new HyperparcelError('IMAGE_UNREADABLE', message)
+}
+
 /** QEMU reads what is behind the end of the file as zeros: an image that was cut off would lose data unnoticed. */
 async function checkWhole(file: string): Promise<void> {
   const text = await run(['check', '--output=json', '-f', 'qcow2', file], 'IMAGE_INVALID', file, {
@@ -98,8 +102,8 @@ async function checkWhole(file: string): Promise<void> {
 async function readHead(file: string): Promise<{ magic: number; size: number }> {
   try {
     const found = await stat(file)
-    if (found.isDirectory()) throw new Error('it is a directory')
-    if (!found.isFile()) throw new Error('it is not a regular file') // a pipe would block
+    if (found.isDirectory()) throw unreadable('it is a directory')
+    if (!found.isFile()) throw unreadable('it is not a regular file') // a pipe would block
     const handle = await open(file, 'r')
     try {
       const head = Buffer.alloc(4)

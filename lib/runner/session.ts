@@ -166,7 +166,9 @@ export class Session {
       const exports = new Exports(context.params.runDirectory)
       try {
         const uri = await exports.add(volume.name, device)
-        await copyIn(volume.file, volume.format, uri, signal)
+        await copyIn(volume.file, volume.format, uri, signal).catch((err: unknown) => {
+          throw exports.failure ?? err // what qemu-img was told, in full
+        })
         await device.close()
       } finally {
         clearInterval(timer)
@@ -238,7 +240,9 @@ export class Session {
         .catch(safetyCatch)
     }, 200)
     try {
-      await copyOut(uri, partial, format, signal)
+      await copyOut(uri, partial, format, signal).catch((err: unknown) => {
+        throw exports.failure ?? err
+      })
       await rename(partial, file)
       return { bytes: sizeBytes }
     } finally {

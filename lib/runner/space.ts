@@ -23,8 +23,8 @@ export async function reserveCommit(directory: string, bytes: number): Promise<v
   )
   if (bytes === 0) return rm(file, { force: true })
   if (has >= bytes) return
-  // The overlay of the RAM reserves as much again.
-  const missing = 2 * bytes - has + LOW_BYTES - (await freeBytes(directory))
+  // The overlay of the RAM reserves as much again, and the VM should not be paused at once.
+  const missing = 2 * bytes - has + 2 * LOW_BYTES - (await freeBytes(directory))
   if (missing > 0) throw noRoom(missing)
   const child = spawn('fallocate', ['-l', String(bytes), file], { stdio: 'ignore' })
   const [code] = (await once(child, 'close')) as [number | null]

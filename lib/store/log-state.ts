@@ -18,6 +18,8 @@ export type RetireReason =
   | 'rolled-back'
   /** A peer proved to know more of the log than this device. */
   | 'peer-knows-more'
+  /** What it was for does not exist any more. */
+  | 'dropped'
 
 export interface OwnLog {
   /** Hex. */

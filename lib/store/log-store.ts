@@ -10,7 +10,8 @@
  * - `logs.json` says `clean` only while the store is closed.
  *
  * Events: `log` (log) for each log when it is first opened; `retired` (log, reason); `warning` (err) when a
- * flush in the background failed.
+ * flush in the background failed; `failed` (err), once, when the disk refused a write: RocksDB then takes none until the
+ * store is opened anew.
  */
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
@@ -23,7 +24,8 @@ import { GroupCommit } from './group-commit.ts'
 import { LogState, type OwnLog, type RetireReason } from './log-state.ts'
 import { StoredLog, type LogHost, type LogMark } from './log.ts'
 import type { LogStorePort } from './ports.ts'
-import { openError, storeError } from './store-errors.ts'
+import { Room } from './room.ts'
+import { isWriteError, openError, storeError } from './store-errors.ts'
 
 /** Sub-directory with the Corestore. */
 export const CORES_DIRECTORY = 'cores'
@@ -52,14 +54,19 @@ export class LogStore extends ReadyResource implements LogStorePort {
   readonly #sessions = new Set<StoredLog>()
   #dirty = new Set<StoredLog>()
   readonly #flushes = new GroupCommit(() => this.#flush())
+  readonly #room: Room
   #lazyTimer: NodeJS.Timeout | null = null
   #receivedBytes = 0
+  #failed = false
 
   constructor({ directory }: LogStoreOptions) {
     super()
     this.setMaxListeners(0)
     this.directory = directory
+    this.#room = new Room({ directory })
     this.#host = {
+      room: (bytes) => this.#room.claim(bytes),
+      failed: (err) => this.#fail(err),
       session: (log) => this.#store.get({ key: log.key }),
       touch: (log) => this.#touch(log),
       dirty: (log, bytes) => this.#markDirty(log, bytes),
@@ -161,6 +168,16 @@ export class LogStore extends ReadyResource implements LogStorePort {
     return this.#retire(key, 'peer-knows-more')
   }
 
+  /** Gives up a purpose: its log ends, its blocks are forgotten. The disk gets its space back by `compact`. */
+  async drop(purpose: string): Promise<void> {
+    const own = this.#state.current(purpose)
+    if (own === undefined) return
+    const key = Buffer.from(own.key, 'hex')
+    await this.#retire(key, 'dropped')
+    const log = await this.open(key)
+    if (log.length > 0) await log.clear(0, log.length)
+  }
+
   flush(): Promise<void> {
     return this.#flushes.commit()
   }
@@ -246,15 +263,24 @@ export class LogStore extends ReadyResource implements LogStorePort {
     this.#receivedBytes = 0
     if (this.#lazyTimer !== null) clearTimeout(this.#lazyTimer)
     this.#lazyTimer = null
+    const { unwritten } = this.#room
     let marks: LogMark[]
     try {
       marks = await Promise.all(logs.map((log) => log.mark()))
       await this.#store.storage.db.flush()
     } catch (err) {
       for (const log of logs) this.#dirty.add(log)
+      if (isWriteError(err)) this.#fail(err)
       throw storeError(err)
     }
+    this.#room.flushed(unwritten)
     for (let i = 0; i < logs.length; i++) logs[i].settle(marks[i])
+  }
+
+  #fail(err: unknown): void {
+    if (this.#failed || this.closing !== null) return
+    this.#failed = true
+    this.emit('failed', storeError(err))
   }
 
   #markDirty(log: StoredLog, receivedBytes: number): void {

@@ -16,13 +16,17 @@ import { assert, HyperparcelError } from '../base/errors.ts'
 import { BLOCK_BYTES_MAX } from '../base/limits.ts'
 import type { BlockRun, Log, LogProof } from './ports.ts'
 import { checkProof } from './check-proof.ts'
-import { isStorageError, storeError } from './store-errors.ts'
+import { isStorageError, isWriteError, storeError } from './store-errors.ts'
 import { subtractRuns } from './runs.ts'
 
 /** What a log needs from the store around it. */
 export interface LogHost {
   /** A session of the log's Hypercore, not yet ready. */
   session(log: StoredLog): Hypercore
+  /** Rejects with `DISK_FULL` where that many bytes more do not fit. */
+  room(bytes: number): Promise<void>
+  /** Writing failed: the store takes no more until it is opened anew. */
+  failed(err: unknown): void
   /** The log is used now. */
   touch(log: StoredLog): void
   /** Something was written that no flush covers yet. */
@@ -141,9 +145,12 @@ export class StoredLog extends EventEmitter implements Log {
 
   async append(blocks: Buffer[]): Promise<number> {
     assert(blocks.length > 0, 'an append of nothing')
+    let bytes = 0
     for (const block of blocks) {
       assert(block.byteLength <= BLOCK_BYTES_MAX, `a block of ${block.byteLength} bytes`)
+      bytes += block.byteLength
     }
+    await this.#host.room(bytes)
     while (this.#upgrade !== null) await this.#upgrade
     if (this.#frozen) throw new HyperparcelError('STORE_CLOSED', 'The store is closing')
     if (!this.#writable) {
@@ -268,12 +275,14 @@ export class StoredLog extends EventEmitter implements Log {
         return length - blocks.length
       })
     } catch (err) {
+      if (isWriteError(err)) this.#host.failed(err)
       throw storeError(err)
     }
   }
 
   async #apply(proof: LogProof): Promise<boolean> {
     if (!checkProof(proof, this.#length)) return false
+    await this.#host.room(proof.block?.value.byteLength ?? 0)
     return this.#use(async (core) => {
       const index = proof.block?.index ?? -1
       if (proof.upgrade === null && core.core.bitfield.firstUnset(index) !== index) return true
@@ -281,8 +290,9 @@ export class StoredLog extends EventEmitter implements Log {
         const manifest = proof.manifest && Hypercore.parseManifest(proof.manifest, this.key)
         if (!(await core.applyProof({ ...proof, manifest }))) return false
       } catch (err) {
-        if (isStorageError(err)) throw storeError(err)
-        return false
+        if (!isStorageError(err)) return false
+        if (isWriteError(err)) this.#host.failed(err)
+        throw storeError(err)
       }
       if (proof.block !== null) this.#received.add(index)
       this.#host.dirty(this, proof.block?.value.byteLength ?? 0)

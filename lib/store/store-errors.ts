@@ -29,6 +29,12 @@ export function openError(err: unknown, directory: string): HyperparcelError {
 export function storeError(err: unknown): HyperparcelError {
   if (err instanceof HyperparcelError) return err
   const message = err instanceof Error ? err.message : String(err)
+  if (message.includes('Batch was not applied')) {
+    return new HyperparcelError('STORE_FAILED', 'The store could not be written', {
+      hint: 'The disk may be full or broken. Make some room, then try again: the daemon starts anew.',
+      cause: err
+    })
+  }
   if (message.includes('No space left')) {
     return new HyperparcelError('DISK_FULL', 'There is no space left on the disk', {
       hint: 'Free some space and try again: nothing was lost.',
@@ -44,6 +50,12 @@ export function storeError(err: unknown): HyperparcelError {
   return HyperparcelError.from(err)
 }
 
+/** After these RocksDB takes no write until it is opened anew. */
+export function isWriteError(err: unknown): boolean {
+  const { message } = err as { message?: string }
+  return /^IO error|No space left|Batch was not applied/.test(message ?? '')
+}
+
 /**
  * The disk failed, or the store is closing. Everything else that Hypercore throws over a proof is the sender's
  * fault: malformed bytes surface as errors of any class there.
@@ -52,7 +64,7 @@ export function isStorageError(err: unknown): boolean {
   const { code, message } = err as { code?: string; message?: string }
   return (
     code === 'SESSION_CLOSED' ||
-    /^(IO error|Corruption|Incomplete|Aborted|Busy|Shutdown|Timed out|Closed)|session is closed/.test(
+    /^(IO error|Corruption|Incomplete|Aborted|Busy|Shutdown|Timed out|Closed|Batch was not applied)|session is closed/.test(
       message ?? ''
     )
   )

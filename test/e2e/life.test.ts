@@ -25,7 +25,7 @@ test('checkpoint, discard, poweroff, and a guest that turns itself off', TIMEOUT
   const tick = Number(await guest.run('cat /run/tick'))
   const made = await home.ok(['checkpoint', 'work', '-m', 'before the change'])
   t.is(made['version'], 2)
-  t.ok(Number(made['pause_ms']) < 5000, `CPUs stood for ${made['pause_ms']} ms`)
+  t.ok(Number(made['pause_ms']) < 5000, `CPUs stood for ${Number(made['pause_ms'])} ms`)
   t.is((await home.parcel('work'))?.['state'], 'running')
   await guest.run('echo two > /root/state; echo changed > /run/state; sync')
   t.is((await home.ok(['discard', 'work', '--yes']))['version'], 2)

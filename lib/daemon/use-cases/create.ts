@@ -1,5 +1,5 @@
 /** create: images become version 1 of a new parcel. */
-import { rm } from 'node:fs/promises'
+import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
 import { VOLUME_BYTES_MAX } from '../../base/limits.ts'
 import type { Progress } from '../../base/progress.ts'
@@ -59,8 +59,7 @@ export async function create(
     }
   } catch (err) {
     if (runner !== null) await node.runners.end(runner, true).catch(() => {})
-    await node.registry.append({ kind: 'parcel-removed', body: { parcel: id } })
-    await rm(node.stateDirectory(id), { recursive: true, force: true })
+    await node.forgetUncreated(id).catch(safetyCatch) // the next daemon tries again
     throw err
   }
 }
