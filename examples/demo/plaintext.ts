@@ -16,6 +16,7 @@ export interface PlaintextResult {
   capture: boolean
   captureProblem: string | null
   captureBytes: number
+  captureHits: number
   control: { files: number; capture: number; guest_memory: number }
 }
 
@@ -31,6 +32,7 @@ export class PlaintextSearch {
     capture: false,
     captureProblem: 'it was not started',
     captureBytes: 0,
+    captureHits: 0,
     control: { files: 0, capture: 0, guest_memory: 0 }
   }
   #needles: Needle[] = []
@@ -99,6 +101,7 @@ export class PlaintextSearch {
     result.captureProblem = captured.incomplete
     result.captureBytes = captured.bytes
     result.control.capture = captured.controlHits
+    result.captureHits = captured.hits.length
     result.hits.push(...captured.hits)
     return result
   }

@@ -256,8 +256,8 @@ function sayTraffic(
     timeline.say('', `the traffic does not count as searched: ${result.captureProblem}`)
     return
   }
-  const hits = result.hits.length
-  const what = hits === 0 ? 'nothing of the guest' : `${hits} hits so far`
+  const hits = result.captureHits
+  const what = hits === 0 ? 'nothing of the guest' : `${hits} PIECES OF THE GUEST`
   timeline.say('', `${what} in ${formatBytes(result.captureBytes)} of traffic between the devices`)
 }
 
