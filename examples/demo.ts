@@ -18,10 +18,14 @@ import { Timeline } from './demo/timeline.ts'
 
 const interrupt = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => interrupt.abort(new HyperparcelError('INTERRUPTED', 'Interrupted')))
+  process.on(signal, () => {
+    if (!interrupt.signal.aborted) process.stderr.write('\nCleaning up …\n')
+    interrupt.abort(new HyperparcelError('INTERRUPTED', 'Interrupted'))
+  })
 }
 
-process.exitCode = await main(process.argv.slice(2))
+// What an interrupted demo still waits for, in the guest for instance, keeps nobody here.
+process.exit(await main(process.argv.slice(2)))
 
 async function main(argv: string[]): Promise<number> {
   let json = argv.includes('--json')
@@ -53,7 +57,7 @@ async function run(options: DemoOptions): Promise<Figures> {
   const office = new Device('office', directory, signal)
   try {
     await checkMachine(home)
-    return await tell({
+    const story = tell({
       directory,
       guestDirectory: path.join(base, 'hyperparcel-cache'),
       memory: options.memory,
@@ -62,6 +66,7 @@ async function run(options: DemoOptions): Promise<Figures> {
       timeline,
       signal
     })
+    return await Promise.race([story, interrupted(signal)])
   } finally {
     home.close()
     office.close()
@@ -69,6 +74,14 @@ async function run(options: DemoOptions): Promise<Figures> {
     janitor.dismiss()
     if (options.keep) timeline.print(`\nKept: ${directory}`)
   }
+}
+
+function interrupted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const stop = () => reject(signal.reason as Error)
+    if (signal.aborted) stop()
+    signal.addEventListener('abort', stop, { once: true })
+  })
 }
 
 function report(figures: Figures, json: boolean): number {

@@ -4,7 +4,7 @@ import type { DaemonStatus } from '../../daemon/api.ts'
 import type { CliCommand, Outcome } from '../command.ts'
 import type { Context } from '../context.ts'
 import { networkOptions, networkParams, type NetworkOptions } from '../network-options.ts'
-import { formatAge, formatFields } from '../ui/format.ts'
+import { formatAge, formatBytes, formatFields } from '../ui/format.ts'
 
 const run: CliCommand = {
   usage: 'run',
@@ -75,7 +75,9 @@ function statusText(context: Context, status: DaemonStatus): string {
     ['device', status.device],
     ['fleet', status.fleet],
     ['peers', status.peers],
-    ['address', status.address]
+    ['address', status.address],
+    ['received', formatBytes(status.bytes_received)],
+    ['sent', formatBytes(status.bytes_sent)]
   ])
 }
 
