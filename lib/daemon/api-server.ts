@@ -5,6 +5,8 @@ import { METHODS, obeyedSignal, type MethodName, type Params, type Result } from
 import type { Daemon } from './daemon.ts'
 import type { UseCaseContext } from './use-cases/context.ts'
 import { create } from './use-cases/create.ts'
+import { evict } from './use-cases/evict.ts'
+import { stats } from './use-cases/stats.ts'
 import { init, invite, join } from './use-cases/fleet.ts'
 import { consoleOf, devices, lease, log, ls, show } from './use-cases/look.ts'
 import { remove, rename } from './use-cases/rename.ts'
@@ -50,6 +52,8 @@ const USE_CASES: UseCases = {
   status: (daemon) => status(daemon),
   config: (daemon, params) => config(daemon, params),
   verify: (daemon, params, context) => verify(daemon.node, params, context),
+  evict: (daemon, params, context) => evict(daemon.node, params, context),
+  stats: (daemon, params) => stats(daemon.node, params),
   rename: (daemon, params) => rename(daemon.node, params),
   remove: (daemon, params, context) => remove(daemon.node, params, context),
   rollback: (daemon, params, context) => rollback(daemon.node, params, context)

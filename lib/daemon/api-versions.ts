@@ -10,6 +10,64 @@ export interface VersionApi {
   rollback: Method<Named & { version: number }, { parcel: string; version: number }>
   /** Reads and opens everything that is stored of a parcel's versions, of all parcels without a name. */
   verify: Method<VerifyParams, VerifyResult>
+  /**
+   * Drops the data of a parcel that another connected device has, and gives its space back. `PARCEL_RUNNING`,
+   * `LAST_COPY`.
+   */
+  evict: Method<Named, EvictResult>
+  stats: Method<{ name?: string }, StatsResult>
+}
+
+export interface EvictResult {
+  parcel: string
+  /** By which the store on the disk became smaller. */
+  bytes_freed: number
+  blocks_dropped: number
+  /** Of the newest version, not stored here now. */
+  bytes_missing: number
+}
+
+/** Of one parcel, or of all. */
+export interface StatsResult {
+  parcel: string | null
+  parcels: number
+  versions: number
+  /** All versions as if each were stored by itself, and what they really added. */
+  bytes_total: number
+  bytes_new: number
+  /** What they added as stored, where the records are here. */
+  bytes_packed: number
+  /** `bytes_total` ÷ `bytes_new`; null without versions. */
+  dedup_ratio: number | null
+  /** Of the newest version of each. */
+  bytes_local: number
+  /** Of this device: on disk, and chunks that a commit would find again. */
+  bytes_stored: number
+  chunks_indexed: number
+  logs: number
+  /** Since the daemon started, by connected device. */
+  peers: {
+    name: string
+    rtt_ms: number | null
+    bytes_received: number
+    bytes_sent: number
+    blocks_received: number
+    block_bytes_received: number
+    demand_bytes_received: number
+    blocks_sent: number
+    block_bytes_sent: number
+    blocks_wasted: number
+  }[]
+  /** In use here now. */
+  running: {
+    parcel: string
+    state: string
+    /** Overlay bytes that no version has. */
+    dirty_bytes: number
+    /** Of blocks that had to come from peers. */
+    bytes_fetched: number
+    waiting_ms: number
+  }[]
 }
 
 export interface VerifyParams {
@@ -37,5 +95,7 @@ export const VERSION_METHODS: Readonly<Record<keyof VersionApi, MethodRules>> = 
   rename: { oncancel: 'ignore', onclose: 'continue' },
   remove: { oncancel: 'ignore', onclose: 'continue' },
   verify: { oncancel: 'undo', onclose: 'undo' },
+  evict: { oncancel: 'undo', onclose: 'continue' },
+  stats: { oncancel: 'undo', onclose: 'undo' },
   rollback: { oncancel: 'undo', onclose: 'continue' }
 }

@@ -48,6 +48,8 @@ export class FleetNode extends ReadyResource {
   readonly replicas: Replicas
   readonly runners: Runners
   readonly peerApi: PeerApi
+  /** While blocks are being dropped, this device vouches for no version. */
+  evicting = false
   /** There when the network is open. */
   pairing!: Pairing
   readonly #closing = new AbortController()

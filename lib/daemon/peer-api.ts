@@ -114,7 +114,7 @@ export class PeerApi {
     const info = this.#node.registry
       .versions(Buffer.from(parcel, 'hex'))
       .find((known) => known.version.toString('hex') === version)
-    if (info === undefined) return { holds: false }
+    if (info === undefined || this.#node.evicting) return { holds: false }
     return { holds: await this.#node.versions.holds(info) }
   }
 

@@ -288,7 +288,7 @@ export class LogStore extends ReadyResource implements LogStorePort {
       this.#dirty.add(log)
       this.#stored.add(log.key.toString('hex'))
     }
-    if (log.writable) return
+    if (log.writable && receivedBytes === 0) return // appends: their commit flushes
     this.#receivedBytes += receivedBytes
     if (this.#receivedBytes >= LAZY_FLUSH_BYTES) this.#flushLazily()
     else this.#lazyTimer ??= setTimeout(() => this.#flushLazily(), LAZY_FLUSH_MS)

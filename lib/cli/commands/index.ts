@@ -9,6 +9,7 @@ import { devices } from './devices.ts'
 import { dht } from './dht.ts'
 import { discard } from './discard.ts'
 import { doctor } from './doctor.ts'
+import { evict } from './evict.ts'
 import { exportVolume } from './export.ts'
 import { init } from './init.ts'
 import { invite } from './invite.ts'
@@ -23,6 +24,7 @@ import { resume } from './resume.ts'
 import { rollback } from './rollback.ts'
 import { serve } from './serve.ts'
 import { show } from './show.ts'
+import { stats } from './stats.ts'
 import { status } from './status.ts'
 import { suspend } from './suspend.ts'
 import { verify } from './verify.ts'
@@ -48,8 +50,10 @@ export const COMMANDS: CliCommand[] = [
   rename,
   remove,
   verify,
+  evict,
   lease,
   status,
+  stats,
   config,
   doctor,
   daemon,
@@ -60,12 +64,10 @@ export const COMMANDS: CliCommand[] = [
 export const LATER = [
   'devices remove',
   'hoard',
-  'evict',
   'push',
   'lookaside',
   'takeover',
   'prune',
-  'stats',
   'ui',
   'view',
   'lock',

@@ -156,7 +156,8 @@ async function stateOf(
   return elsewhere ? 'elsewhere' : 'suspended'
 }
 
-async function bytesLocal(node: FleetNode, info: VersionInfo): Promise<number> {
+/** Of one version; 0 when not even its maps are here. */
+export async function bytesLocal(node: FleetNode, info: VersionInfo): Promise<number> {
   try {
     return (await node.versions.holdings(info, { local: true })).bytesLocal
   } catch (err) {

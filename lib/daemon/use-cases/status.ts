@@ -56,7 +56,7 @@ export async function config(
 }
 
 /** Bytes on disk of everything in a directory. */
-async function diskUsage(directory: string): Promise<number> {
+export async function diskUsage(directory: string): Promise<number> {
   let bytes = 0
   const entries = await readdir(directory, { withFileTypes: true, recursive: true })
   for (const entry of entries) {

@@ -1,0 +1,141 @@
+/**
+ * evict: gives the space of a parcel's data back, where another connected device has it.
+ *
+ * Invariants
+ * - Each version that loses blocks here is held by a connected device, all of it and durably, which it says while
+ *   this device vouches for nothing: of two that evict at once, each asking the other, at least one refuses.
+ * - Blocks that a version of another parcel needs stay (clones, deduplicated chunks), and so do records and maps:
+ *   they are small, and say what is missing.
+ */
+import { HyperparcelError } from '../../base/errors.ts'
+import type { VersionInfo } from '../../fleet/index.ts'
+import type { VersionRecord } from '../../format/version.ts'
+import type { Closure } from '../../parcel/closure.ts'
+import type { Params, Result } from '../api.ts'
+import { BlockSet } from '../block-set.ts'
+import { headVersion } from '../heads.ts'
+import type { FleetNode } from '../node.ts'
+import type { UseCaseContext } from './context.ts'
+import { diskUsage } from './status.ts'
+
+const ASK_TIMEOUT_MS = 10_000
+
+export async function evict(
+  node: FleetNode,
+  params: Params<'evict'>,
+  context: UseCaseContext
+): Promise<Result<'evict'>> {
+  const parcel = node.parcel(params.name)
+  const release = node.runners.reserve(parcel)
+  if (node.evicting) {
+    release()
+    throw new HyperparcelError('EVICTING', 'Another parcel is being evicted at the moment')
+  }
+  node.evicting = true
+  try {
+    context.progress({ phase: 'looking for what others have' })
+    const needed = await neededByOthers(node, parcel.id)
+    const drop = new BlockSet()
+    for (const info of node.registry.versions(parcel.id)) {
+      const found = await stored(node, info, needed)
+      if (found.size === 0) continue
+      await refuseLastCopy(node, parcel.name, info)
+      drop.addAll(found)
+    }
+    context.signal.throwIfAborted()
+    const before = await diskUsage(node.paths.store)
+    context.progress({ phase: 'giving space back' })
+    for (const { log, start, end } of drop.runs()) {
+      await (await node.store.open(log)).clear(start, end)
+    }
+    await node.store.flush()
+    if (drop.size > 0) await node.store.compact()
+    const head = headVersion(node, parcel.id)
+    const held = head === null ? null : await holdings(node, head)
+    return {
+      parcel: parcel.name,
+      bytes_freed: Math.max(0, before - (await diskUsage(node.paths.store))),
+      blocks_dropped: drop.size,
+      bytes_missing: held === null ? (head?.bytesTotal ?? 0) : held.bytesTotal - held.bytesLocal
+    }
+  } finally {
+    node.evicting = false
+    release()
+  }
+}
+
+/** Blocks with data of the version that are stored here and that nothing else needs. */
+async function stored(node: FleetNode, info: VersionInfo, needed: BlockSet): Promise<BlockSet> {
+  const found = new BlockSet()
+  const known = await closureIfHere(node, info)
+  if (known === null) return found
+  const { record, closure } = known
+  for (const [number, blocks] of closure.logs) {
+    const { key } = record.logs[number]
+    const log = await node.store.open(key)
+    for (const [block, chunks] of blocks) {
+      if (chunks === 0 && !isState(record, number, block)) continue
+      if (!needed.has(key, block) && (await log.has(block))) found.add(key, block)
+    }
+  }
+  return found
+}
+
+function isState({ state }: VersionRecord, log: number, block: number): boolean {
+  if (state === null || state.log !== log) return false
+  return block >= state.firstBlock && block < state.firstBlock + state.blocks
+}
+
+async function neededByOthers(node: FleetNode, evicted: Buffer): Promise<BlockSet> {
+  const needed = new BlockSet()
+  for (const { id } of node.registry.parcels()) {
+    if (id.equals(evicted)) continue
+    for (const info of node.registry.versions(id)) {
+      const known = await closureIfHere(node, info)
+      if (known === null) continue
+      for (const [number, blocks] of known.closure.logs) {
+        const { key } = known.record.logs[number]
+        for (const block of blocks.keys()) needed.add(key, block)
+      }
+    }
+  }
+  return needed
+}
+
+async function closureIfHere(
+  node: FleetNode,
+  info: VersionInfo
+): Promise<{ record: VersionRecord; closure: Closure } | null> {
+  try {
+    const { record } = await node.versions.open(info, { local: true })
+    return { record, closure: await node.versions.closure(info, { local: true }) }
+  } catch (err) {
+    const { code } = err as { code?: string }
+    if (code === 'DATA_UNREACHABLE' || code === 'KEY_MISSING') return null
+    throw err
+  }
+}
+
+async function holdings(node: FleetNode, info: VersionInfo) {
+  return (await closureIfHere(node, info)) && node.versions.holdings(info, { local: true })
+}
+
+/** Rejects with `LAST_COPY` unless a connected device says now that it has all of the version. */
+async function refuseLastCopy(node: FleetNode, name: string, info: VersionInfo): Promise<void> {
+  const params = { parcel: info.parcel.toString('hex'), version: info.version.toString('hex') }
+  const asked = node.network.peers().map(({ publicKey }) =>
+    node.network
+      .call<{ holds: boolean }>(publicKey, 'holds', params, { timeoutMs: ASK_TIMEOUT_MS })
+      .then(
+        ({ holds }) => holds === true,
+        () => false
+      )
+  )
+  if ((await Promise.all(asked)).includes(true)) return
+  const online = asked.length === 0 ? 'No other device is connected' : 'No connected device has it'
+  throw new HyperparcelError(
+    'LAST_COPY',
+    `This may be the last copy of version ${info.number} of ${name}: nothing was dropped`,
+    { hint: `${online}. Let another device fetch all of it first.` }
+  )
+}

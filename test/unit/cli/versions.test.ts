@@ -1,0 +1,119 @@
+/** What the commands about parcels and versions as a whole ask of the daemon, and what they print. */
+import test from 'brittle'
+import type { VerifyResult } from '../../../lib/daemon/api-versions.ts'
+import { runCli } from '../../helpers/cli.ts'
+import { startFakeDaemon } from '../../helpers/fake-daemon.ts'
+
+const CLEAN: VerifyResult = {
+  parcel: 'work',
+  checked: 40,
+  bytes_checked: 2048,
+  missing: 0,
+  bad: 0,
+  repaired: 0,
+  found: []
+}
+
+test('create --from sends no machine of its own', async (t) => {
+  const { paths, calls } = await startFakeDaemon(t, {
+    create: () => ({ parcel: 'copy', version: 1, bytes_read: 0, bytes_stored: 300 })
+  })
+  const run = await runCli(['--home', paths.home, 'create', 'copy', '--from', 'work@3'])
+  t.is(run.code, 0, run.stderr)
+  t.alike(JSON.parse(JSON.stringify(calls[0].params)), {
+    name: 'copy',
+    disks: [],
+    from: { parcel: 'work', version: 3 },
+    vmm: 'qemu'
+  })
+  t.ok(run.stdout.startsWith('Created copy from work.'), run.stdout)
+  const mixed = ['create', 'copy', '--from', 'work', '--iso', 'x.iso']
+  t.is((await runCli(['--home', paths.home, ...mixed])).code, 2)
+})
+
+test('rename, rollback', async (t) => {
+  const { paths, calls } = await startFakeDaemon(t, {
+    rename: (params) => ({ parcel: params.to }),
+    rollback: (params) => ({ parcel: params.name, version: 9 })
+  })
+  const home = ['--home', paths.home]
+  t.is((await runCli([...home, 'rename', 'a', 'b'])).stdout, 'a is now called b.\n')
+  t.alike((await runCli([...home, '--json', 'rollback', 'a', '3'])).json, {
+    parcel: 'a',
+    version: 9
+  })
+  t.alike(calls[1].params, { name: 'a', version: 3 })
+  t.is((await runCli([...home, 'rollback', 'a', '0'])).code, 2)
+})
+
+test('remove and evict need --yes without a terminal', async (t) => {
+  const { paths, calls } = await startFakeDaemon(t, {
+    remove: ({ name }) => ({ parcel: name }),
+    evict: ({ name }) => ({ parcel: name, bytes_freed: 4096, blocks_dropped: 1, bytes_missing: 1 })
+  })
+  for (const verb of ['remove', 'evict']) {
+    const refused = await runCli(['--home', paths.home, '--json', verb, 'work'])
+    t.is(refused.code, 7)
+    t.is((refused.json['error'] as { code: string }).code, 'CONFIRM')
+    t.is((await runCli(['--home', paths.home, verb, 'work', '--yes'])).code, 0)
+  }
+  t.is(calls.length, 2)
+})
+
+test('verify ends with 6 when something is bad, and says how much', async (t) => {
+  let result = CLEAN
+  const { paths, calls } = await startFakeDaemon(t, { verify: () => result })
+  const home = ['--home', paths.home]
+  const clean = await runCli([...home, '--json', 'verify'])
+  t.alike([clean.code, clean.json], [0, CLEAN])
+  t.alike(JSON.parse(JSON.stringify(calls[0].params)), { repair: false })
+  result = { ...CLEAN, bad: 2, missing: 3 }
+  const bad = await runCli([...home, '--json', 'verify', 'work', '--version', '2', '--repair'])
+  t.alike(calls[1].params, { name: 'work', version: 2, repair: true })
+  t.is(bad.code, 6)
+  t.is(bad.stdout.trimEnd().split('\n').length, 1, 'one object')
+  t.alike([bad.json['bad'], (bad.json['error'] as { code: string }).code], [2, 'DATA_CORRUPT'])
+  const text = await runCli([...home, 'verify', 'work'])
+  t.is(text.code, 6)
+  t.ok(/2 bad, 0 repaired.\n3 blocks are not stored here/.test(text.stdout), text.stdout)
+  t.is((await runCli([...home, 'verify', '--version', '2'])).code, 2)
+})
+
+test('stats as text', async (t) => {
+  const { paths } = await startFakeDaemon(t, {
+    stats: () => ({
+      parcel: null,
+      parcels: 1,
+      versions: 3,
+      bytes_total: 3 * 1024 ** 2,
+      bytes_new: 1024 ** 2,
+      bytes_packed: 1024 ** 2 / 2,
+      dedup_ratio: 3,
+      bytes_local: 1024 ** 2,
+      bytes_stored: 1024 ** 2,
+      chunks_indexed: 256,
+      logs: 2,
+      peers: [
+        {
+          name: 'office',
+          rtt_ms: 1,
+          bytes_received: 1,
+          bytes_sent: 1,
+          blocks_received: 5,
+          block_bytes_received: 2048,
+          demand_bytes_received: 0,
+          blocks_sent: 6,
+          block_bytes_sent: 4096,
+          blocks_wasted: 0
+        }
+      ],
+      running: [
+        { parcel: 'work', state: 'running', dirty_bytes: 8192, bytes_fetched: 0, waiting_ms: 0 }
+      ]
+    })
+  })
+  const { stdout } = await runCli(['--home', paths.home, 'stats'])
+  for (const line of ['3 of 1 parcel', '3 : 1', 'work (running):', 'office']) {
+    t.ok(stdout.includes(line), line)
+  }
+})
