@@ -124,6 +124,21 @@ test('devices see one another, whatever arrives first', async (t) => {
   t.alike(lab.registry.parcelKey(id), office.registry.parcelKey(id))
 })
 
+test('the key of a removed parcel stays: others may reference its logs', async (t) => {
+  const home = await first(t)
+  const { id, key } = await home.registry.createParcel('desk')
+  const log = await home.store.current('parcel:desk')
+  await home.registry.append(
+    { kind: 'log', body: { parcel: id, log: log.key } },
+    { kind: 'parcel-removed', body: { parcel: id } }
+  )
+  await home.registry.close()
+  const again = await open(t, home.directory, home.store)
+  t.is(again.registry.parcel(id), null)
+  t.alike(again.registry.logOwner(log.key)?.parcel, id)
+  t.alike(again.registry.parcelKey(id), key)
+})
+
 test('one name given twice while apart stays twice', async (t) => {
   const home = await first(t)
   const office = await admitted(t, home, 'office')

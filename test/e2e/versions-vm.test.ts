@@ -1,0 +1,39 @@
+/** A clone boots as a machine of its own; a rollback to a version with memory resumes there. */
+import test from 'brittle'
+import { Fleet } from '../helpers/devices.ts'
+import { need } from '../helpers/requirements.ts'
+
+test('a rollback resumes in the past, a clone boots', { timeout: 300_000 }, async (t) => {
+  if (!need(t, 'qemu', 'fuse', 'root')) return
+  const fleet = await Fleet.open(t)
+  const home = await fleet.first()
+  await home.createGuest('work', '96M')
+  await home.ok(['resume', 'work'])
+  const console = await home.console('work')
+  await console.ready()
+  await console.run('echo one > /tmp/count; sync')
+  t.is((await home.ok(['suspend', 'work']))['version'], 2)
+  await home.ok(['resume', 'work'])
+  const later = await home.console('work')
+  await later.run('echo two > /tmp/count')
+  t.is((await home.run(['rollback', 'work', '2'])).error?.code, 'PARCEL_RUNNING')
+  t.is((await home.run(['remove', 'work', '--yes'])).error?.code, 'PARCEL_RUNNING')
+  t.is((await home.ok(['verify', 'work']))['bad'], 0, 'verify works beside the VM')
+  t.is((await home.ok(['suspend', 'work']))['version'], 3)
+
+  t.is((await home.ok(['rollback', 'work', '2']))['version'], 4)
+  const resumed = await home.ok(['resume', 'work'])
+  t.alike([resumed['version'], resumed['booted']], [4, false])
+  const back = await home.console('work')
+  t.ok((await back.run('cat /tmp/count')).includes('one'), 'its memory is that of version 2')
+  const mac = 'cat /sys/class/net/*/address'
+  const own = await back.run(mac)
+  await home.ok(['suspend', 'work'])
+
+  await home.ok(['create', 'copy', '--from', 'work'])
+  const booted = await home.ok(['resume', 'copy'])
+  t.alike([booted['version'], booted['booted']], [1, true])
+  const clone = await home.console('copy')
+  await clone.ready()
+  t.not(await clone.run(mac), own, 'another network address')
+})
