@@ -3,7 +3,8 @@
  * before it is told to others.
  *
  * Invariants
- * - Of each device only the card with the largest counter is kept.
+ * - Of each device only the card with the largest counter is kept. The log that the one before named is still read:
+ *   its successor has all of it, but may not be here yet.
  * - An own counter is never less than the clock, so it grows even when an old copy of the home came back.
  */
 import path from 'node:path'
@@ -20,7 +21,7 @@ import { sign, verify } from './sign.ts'
 const LABEL = 'device card'
 const NO_SIGNATURE = Buffer.alloc(64)
 /** Former logs that are still read: each holds nearly the same records. */
-const FORMER_LOGS_MAX = 16
+const FORMER_LOGS_MAX = 64
 
 export interface CardBookOptions {
   fleet: Buffer
@@ -62,7 +63,7 @@ export class CardBook {
     return own === null ? others : [own, ...others]
   }
 
-  /** Registry logs that this device wrote before, newest first. */
+  /** Registry logs that cards named before, newest first. */
   get formerLogs(): readonly Buffer[] {
     return this.#formerLogs
   }
@@ -85,6 +86,7 @@ export class CardBook {
     this.#cards.set(id, card)
     // A newer own card than ours: this home is an old copy. What that log holds is ours too.
     if (card.publicKey.equals(this.#opts.device.publicKey)) this.#remember(card.log)
+    else if (known !== undefined && !known.log.equals(card.log)) this.#remember(known.log)
     await this.#save()
     return true
   }

@@ -175,10 +175,9 @@ export class Registry extends RegistryView {
     return true
   }
 
-  /** The logs that the net layer keeps fetched, whose owner is a device or this device's former self. */
-  registryLogs(): { log: Buffer; device: Buffer }[] {
-    const self = this.identity.device.publicKey
-    const former = this.#book.formerLogs.map((log) => ({ log, device: self }))
+  /** The logs that the net layer keeps fetched, and whose they are: null for one that an earlier card named. */
+  registryLogs(): { log: Buffer; device: Buffer | null }[] {
+    const former = this.#book.formerLogs.map((log) => ({ log, device: null }))
     return [
       ...this.#book.list().map((card) => ({ log: card.log, device: card.publicKey })),
       ...former

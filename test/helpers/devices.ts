@@ -161,10 +161,11 @@ export class Device {
       .map(({ pid }) => pid)
   }
 
-  /** Kills a process of that kind; resolves when it is gone. */
+  /** Sends a signal to its processes of that kind; resolves when they are gone, unless they only stop or go on. */
   async kill(kind: ProcessKind, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     for (const pid of this.processes(kind)) process.kill(pid, signal)
-    if (signal !== 'SIGSTOP') await until(() => this.processes(kind).length === 0)
+    if (signal !== 'SIGSTOP' && signal !== 'SIGCONT')
+      await until(() => this.processes(kind).length === 0)
   }
 
   mounts(): string[] {

@@ -193,6 +193,22 @@ test('after an unclean shutdown all own records move to the new log', async (t) 
   t.alike(office.registry.registryLogs()[1].log, own.log, 'the newer card replaced the older')
 })
 
+test('what another device said stays known while its new log is not here', async (t) => {
+  const home = await first(t)
+  const office = await admitted(t, home, 'office')
+  await home.registry.createParcel('desk')
+  await sync(home, office)
+  await home.registry.close()
+  const again = await open(t, home.directory, home.store.crash())
+  // Its card came, and then it was gone.
+  t.ok(await office.registry.addCard(again.registry.cards()[0]))
+  t.alike(names(office.registry.parcels()), ['desk'])
+  await office.registry.close()
+  const restarted = await open(t, office.directory, office.store)
+  t.alike(names(restarted.registry.parcels()), ['desk'], 'after a restart too')
+  t.alike(names(restarted.registry.devices()), ['home', 'office'])
+})
+
 test('a rolled-back home gets its own records back from a peer', async (t) => {
   const home = await first(t)
   const office = await admitted(t, home, 'office')
