@@ -150,17 +150,26 @@ export class StoredLog extends EventEmitter implements Log {
       assert(block.byteLength <= BLOCK_BYTES_MAX, `a block of ${block.byteLength} bytes`)
       bytes += block.byteLength
     }
+    if (this.#frozen) throw new HyperparcelError('STORE_CLOSED', 'The store is closing')
+    // A close waits for what was begun before it.
+    const before = this.#lastAppend
+    const appended = this.#appendInTurn(blocks, bytes)
+    this.#lastAppend = appended.then(
+      () => before,
+      () => before
+    )
+    return appended
+  }
+
+  async #appendInTurn(blocks: Buffer[], bytes: number): Promise<number> {
     await this.#host.room(bytes)
     while (this.#upgrade !== null) await this.#upgrade
-    if (this.#frozen) throw new HyperparcelError('STORE_CLOSED', 'The store is closing')
     if (!this.#writable) {
       throw new HyperparcelError('LOG_RETIRED', 'This log may not be appended to any more', {
         hint: 'Ask the store for the current log of its purpose.'
       })
     }
-    const appended = this.#append(blocks)
-    this.#lastAppend = appended.catch(() => {})
-    return appended
+    return this.#append(blocks)
   }
 
   missingNodes(index: number): Promise<number> {
