@@ -40,6 +40,14 @@ export async function refetch(
   await node.store.flush()
 }
 
+/** A bad block that a connected peer has is forgotten here, so that the next fetch gets the good copy. */
+export async function forgetBad(node: FleetNode, log: Buffer, block: number): Promise<boolean> {
+  if (!(await offered(node, log, block, node.closingSignal))) return false
+  node.logger.warn({ log: log.toString('hex'), block }, 'A bad block is fetched again')
+  await (await node.store.open(log)).clear(block, block + 1)
+  return true
+}
+
 /** Does a connected peer have that block? Asks them about the log first, if nobody did. */
 async function offered(
   node: FleetNode,

@@ -6,7 +6,7 @@ import { HyperparcelError } from '../base/errors.ts'
 import type { LogKeys } from '../chunk/segment.ts'
 import { Reply, type Handler, type RequestContext } from '../ipc/channel.ts'
 import type { HostApi, LogKeysJson, RunnerStatus } from '../runner/protocol.ts'
-import type { BlockFetcher } from '../store/ports.ts'
+import type { BlockFetcher, Log } from '../store/ports.ts'
 import { CommitHost, type CommitHostOptions } from './commit-host.ts'
 import { keysJson, storedBlocks } from './stored-blocks.ts'
 
@@ -15,6 +15,8 @@ export interface RunnerHostOptions extends Omit<CommitHostOptions, 'keysJson'> {
   /** Keys of a log of this fleet. Throws `KEY_MISSING`. */
   keysOf(log: Buffer): LogKeys
   versionExists(version: Buffer): boolean
+  /** A block proved bad. True when a peer has a good copy: then it was forgotten here, and can be fetched. */
+  forgetBad(log: Buffer, block: number): Promise<boolean>
   onevent(status: RunnerStatus): void
 }
 
@@ -87,7 +89,7 @@ export class RunnerHost {
   ): Promise<Reply> {
     const key = Buffer.from(name, 'hex')
     const log = await this.#opts.store.open(key)
-    let found = await Promise.all(blocks.map((block) => log.read(block)))
+    let found = await Promise.all(blocks.map((block) => this.#read(log, block)))
     const missing = blocks.filter((_, i) => found[i] === null)
     if (missing.length > 0) {
       const wait = { since: performance.now(), log: key }
@@ -107,5 +109,16 @@ export class RunnerHost {
       return block
     })
     return new Reply({ lengths: data.map((block) => block.byteLength) }, data)
+  }
+
+  /** Null where it has to be fetched, also in place of a bad one. */
+  async #read(log: Log, block: number): Promise<Buffer | null> {
+    try {
+      return await log.read(block)
+    } catch (err) {
+      if ((err as { code?: string }).code !== 'DATA_CORRUPT') throw err
+      if (await this.#opts.forgetBad(log.key, block)) return null
+      throw err
+    }
   }
 }

@@ -13,6 +13,7 @@ import type { Handlers } from '../ipc/channel.ts'
 import type { OpenParams, RunnerStatus } from '../runner/protocol.ts'
 import type { FleetNode } from './node.ts'
 import { announceVersion } from './announce.ts'
+import { forgetBad } from './repair.ts'
 import { RunnerHost } from './runner-host.ts'
 import type { RunnerProcess } from './runner-process.ts'
 import { connectRunner, startRunner } from './runner-process.ts'
@@ -193,6 +194,7 @@ export class Runners {
         node.registry
           .parcels()
           .some(({ id }) => node.registry.versions(id).some((v) => v.version.equals(version))),
+      forgetBad: (log, block) => forgetBad(node, log, block),
       mayReference: (log) => {
         const owner = node.registry.logOwner(log)
         if (owner === null || node.registry.parcel(owner.parcel) === null) return false

@@ -41,7 +41,7 @@ export function storeError(err: unknown): HyperparcelError {
       cause: err
     })
   }
-  if (/corrupt|checksum mismatch/i.test(message)) {
+  if (/corrupt|(checksum|CRC) mismatch/i.test(message)) {
     return new HyperparcelError('DATA_CORRUPT', 'The store gave back data that does not verify', {
       hint: 'Run `hyperparcel verify --repair`: it fetches good copies from other devices.',
       cause: err
@@ -64,7 +64,7 @@ export function isStorageError(err: unknown): boolean {
   const { code, message } = err as { code?: string; message?: string }
   return (
     code === 'SESSION_CLOSED' ||
-    /^(IO error|Corruption|Incomplete|Aborted|Busy|Shutdown|Timed out|Closed|Batch was not applied)|session is closed/.test(
+    /^(IO error|Corruption|Incomplete|Aborted|Busy|Shutdown|Timed out|Closed|Batch was not applied)|CRC mismatch|session is closed/.test(
       message ?? ''
     )
   )
