@@ -21,8 +21,8 @@ export const NBD_REQUEST_BYTES_MAX = 32 * 1024 * 1024
 /** The longest path of a Unix socket on Linux, without the terminating zero. */
 export const SOCKET_PATH_BYTES_MAX = 107
 
-/** Logs that one version may reference. */
-export const LOGS_PER_VERSION_MAX = 65_535
+/** Logs that one version may reference; their table fits into its record. */
+export const LOGS_PER_VERSION_MAX = 8192
 /** A volume's size at most: 64 TiB. */
 export const VOLUME_BYTES_MAX = 64 * 1024 ** 4
 /** Device state, decompressed. */

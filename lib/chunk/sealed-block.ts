@@ -1,6 +1,6 @@
 /**
  * Sealing and opening of the other log blocks. The payload under the seal is
- * `u8 compression | u32le raw bytes | data`; header and log key are associated data.
+ * `u8 compression | u32le raw bytes | data`; header, log key and index are associated data.
  */
 import { HyperparcelError } from '../base/errors.ts'
 import {
@@ -11,18 +11,21 @@ import {
 } from '../format/sealed.ts'
 import { NONCE_BYTES, TAG_BYTES, open, seal } from './aead.ts'
 import { compressSync, decompress } from './compress.ts'
+import { associatedData } from './place.ts'
 
 const PREFIX_BYTES = 5
 
 /**
  * @param kind one of `KIND`
  * @param log key of the log that the block will be appended to
+ * @param index that it will get there, or `ANY_INDEX`
  * @param key meta key of that log, or the registry key
  */
 export function sealBlock(
   kind: number,
   payload: Buffer,
   log: Buffer,
+  index: number,
   key: Buffer,
   keyEpoch: number
 ): Buffer {
@@ -38,7 +41,7 @@ export function sealBlock(
     block.subarray(dataAt),
     block.subarray(BLOCK_HEADER_BYTES, dataAt),
     message,
-    Buffer.concat([block.subarray(0, BLOCK_HEADER_BYTES), log]),
+    associatedData(block, BLOCK_HEADER_BYTES, log, index),
     key
   )
   return block
@@ -53,6 +56,7 @@ export function openBlock(
   kind: number,
   block: Buffer,
   log: Buffer,
+  index: number,
   key: Buffer,
   bytesMax: number
 ): Buffer {
@@ -66,7 +70,7 @@ export function openBlock(
     message,
     block.subarray(BLOCK_HEADER_BYTES, dataAt),
     block.subarray(dataAt),
-    Buffer.concat([block.subarray(0, BLOCK_HEADER_BYTES), log]),
+    associatedData(block, BLOCK_HEADER_BYTES, log, index),
     key
   )
   const rawBytes = message.readUInt32LE(1)

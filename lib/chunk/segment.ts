@@ -1,6 +1,6 @@
 /**
  * Sealing and opening of segments. Both seals of a segment share one random nonce under different keys, and
- * bind the segment's header and the log it belongs to. The daemon has the id key at hand and indexes with it;
+ * bind the segment's header and its place. The daemon has the id key at hand and indexes with it;
  * only a runner opens data.
  */
 import { CHUNK_BYTES, CHUNK_ID_BYTES } from '../base/limits.ts'
@@ -12,6 +12,7 @@ import {
 } from '../format/segment.ts'
 import { NONCE_BYTES, TAG_BYTES, open, seal, sealWith } from './aead.ts'
 import { compress, decompress, type Compressed } from './compress.ts'
+import { associatedData } from './place.ts'
 
 /** The keys of one log, derived from its parcel's key (`lib/fleet`). */
 export interface LogKeys {
@@ -28,17 +29,19 @@ export interface LogKeys {
  * @param data chunks one after the other, kept until it resolves
  * @param ids their ids, 32 bytes each
  * @param log key of the log that the segment will be appended to
+ * @param index that it will get there
  */
 export async function sealSegment(
   data: Buffer,
   ids: Buffer,
   log: Buffer,
+  index: number,
   keys: LogKeys,
   keyEpoch: number
 ): Promise<Buffer> {
   const packed = await compress(data)
   const block = Buffer.allocUnsafeSlow(packedSegmentBytes(data.byteLength / CHUNK_BYTES, packed))
-  writeSegment(block, packed, ids, log, keys, keyEpoch)
+  writeSegment(block, packed, ids, log, index, keys, keyEpoch)
   return block
 }
 
@@ -53,12 +56,13 @@ export function writeSegment(
   packed: Compressed,
   ids: Buffer,
   log: Buffer,
+  index: number,
   keys: LogKeys,
   keyEpoch: number
 ): void {
   const chunks = ids.byteLength / CHUNK_ID_BYTES
   writeSegmentHeader(block, keyEpoch, chunks, packed.compression)
-  const associated = associate(block, log)
+  const associated = associatedData(block, SEGMENT_HEADER_BYTES, log, index)
   const idsAt = SEGMENT_HEADER_BYTES + NONCE_BYTES
   const dataAt = idsAt + chunks * CHUNK_ID_BYTES + TAG_BYTES
   const nonce = block.subarray(SEGMENT_HEADER_BYTES, idsAt)
@@ -67,26 +71,23 @@ export function writeSegment(
 }
 
 /** The chunk ids of a segment, 32 bytes each. Throws `DATA_CORRUPT` or `FORMAT_INVALID`. */
-export function openSegmentIds(block: Buffer, log: Buffer, idKey: Buffer): Buffer {
+export function openSegmentIds(block: Buffer, log: Buffer, index: number, idKey: Buffer): Buffer {
   const s = layoutSegment(block)
   const ids = Buffer.allocUnsafe(s.chunks * CHUNK_ID_BYTES)
-  open(ids, s.nonce, s.sealedIds, associate(s.header, log), idKey)
+  open(ids, s.nonce, s.sealedIds, associatedData(block, SEGMENT_HEADER_BYTES, log, index), idKey)
   return ids
 }
 
 /** The chunks of a segment, one after the other. Throws `DATA_CORRUPT` or `FORMAT_INVALID`. */
-export function openSegment(block: Buffer, log: Buffer, dataKey: Buffer): Buffer {
+export function openSegment(block: Buffer, log: Buffer, index: number, dataKey: Buffer): Buffer {
   const s = layoutSegment(block)
   const packed = Buffer.allocUnsafeSlow(s.sealedData.byteLength - TAG_BYTES)
-  open(packed, s.nonce, s.sealedData, associate(s.header, log), dataKey)
+  open(
+    packed,
+    s.nonce,
+    s.sealedData,
+    associatedData(block, SEGMENT_HEADER_BYTES, log, index),
+    dataKey
+  )
   return decompress(s.compression, packed, s.chunks * CHUNK_BYTES)
-}
-
-const associatedData = Buffer.alloc(SEGMENT_HEADER_BYTES + 32)
-
-/** Used before the next one is made. */
-function associate(header: Buffer, log: Buffer): Buffer {
-  header.copy(associatedData, 0, 0, SEGMENT_HEADER_BYTES)
-  log.copy(associatedData, SEGMENT_HEADER_BYTES, 0, 32)
-  return associatedData
 }

@@ -73,7 +73,7 @@ export class Versions {
     if (cached !== undefined) return cached
     const [block] = await this.#read(info.log, [info.block], reach)
     const key = this.#opts.keysOf(info.log).meta
-    const encoded = openBlock(KIND.VERSION, block, info.log, key, VERSION_BYTES_MAX)
+    const encoded = openBlock(KIND.VERSION, block, info.log, info.block, key, VERSION_BYTES_MAX)
     if (!versionId(encoded).equals(info.version)) {
       throw new HyperparcelError('DATA_CORRUPT', `Version ${info.number} is not what it says`)
     }
@@ -195,7 +195,9 @@ async function storedBlocks(log: Log): Promise<(block: number) => boolean> {
 }
 
 function logNumber(record: VersionRecord, log: Buffer): number {
-  return record.logs.findIndex((ref) => ref.key.equals(log))
+  const number = record.logs.findIndex((ref) => ref.key.equals(log))
+  if (number !== -1) return number
+  throw new HyperparcelError('FORMAT_INVALID', 'A version lies in a log that it does not name')
 }
 
 function remember<T>(map: Map<string, T>, name: string, value: T, max: number): void {

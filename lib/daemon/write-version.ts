@@ -27,8 +27,13 @@ export async function writeVersion(node: FleetNode, record: VersionRecord): Prom
   }
   const encoded = encodeVersion({ ...record, logs })
   const { meta } = node.keysOf(log.key)
-  const sealed = sealBlock(KIND.VERSION, encoded, log.key, meta, node.registry.keyring.epoch)
-  const block = await log.append([sealed])
+  const block = log.length
+  const sealed = sealBlock(KIND.VERSION, encoded, log.key, block, meta, node.registry.keyring.epoch)
+  if ((await log.append([sealed])) !== block) {
+    throw new HyperparcelError('COMMIT_STALE', 'Another version of the parcel is being made', {
+      hint: 'Nothing was changed: try again.'
+    })
+  }
   await node.store.flush()
   const params = {
     version: versionId(encoded).toString('hex'),

@@ -1,5 +1,6 @@
 /** Records as blocks of a registry log: sealed under the registry key, key epochs in the clear. */
 import { HyperparcelError } from '../base/errors.ts'
+import { ANY_INDEX } from '../chunk/place.ts'
 import { openBlock, sealBlock } from '../chunk/sealed-block.ts'
 import { RECORD_BYTES_MAX, decodeRecord } from '../format/registry.ts'
 import { BLOCK_HEADER_BYTES, KIND, readBlockHeader, writeBlockHeader } from '../format/sealed.ts'
@@ -9,7 +10,7 @@ import { stored } from './records.ts'
 
 export function toBlock({ record, bytes }: StoredRecord, log: Buffer, keyring: Keyring): Buffer {
   if (record.kind !== 'key-epoch') {
-    return sealBlock(KIND.REGISTRY, bytes, log, keyring.registryKey, keyring.epoch)
+    return sealBlock(KIND.REGISTRY, bytes, log, ANY_INDEX, keyring.registryKey, keyring.epoch)
   }
   const block = Buffer.allocUnsafeSlow(BLOCK_HEADER_BYTES + bytes.byteLength)
   writeBlockHeader(block, KIND.KEY_EPOCH, record.body.epoch)
@@ -43,7 +44,7 @@ export function fromBlock(
 function openWithOneOf(keys: readonly Buffer[], block: Buffer, log: Buffer): Buffer {
   for (let i = 0; ; i++) {
     try {
-      return openBlock(KIND.REGISTRY, block, log, keys[i], RECORD_BYTES_MAX)
+      return openBlock(KIND.REGISTRY, block, log, ANY_INDEX, keys[i], RECORD_BYTES_MAX)
     } catch (err) {
       if (i === keys.length - 1) throw err
     }

@@ -103,8 +103,11 @@ function codeRun(
   if (ref !== 0) uint(state, leaf.blocks[start])
 }
 
-/** The inverse of `encodeLeaf`. Throws `FORMAT_INVALID` unless the runs tile the leaf exactly. */
-export function decodeLeaf(buffer: Buffer): MapLeaf {
+/**
+ * The inverse of `encodeLeaf`. Throws `FORMAT_INVALID` unless the runs tile the leaf exactly.
+ * @param logs logs that there are
+ */
+export function decodeLeaf(buffer: Buffer, logs = LOGS_PER_VERSION_MAX): MapLeaf {
   const leaf = emptyLeaf()
   decodeSafely('map leaf', buffer, (state) => {
     const runs = c.uint.decode(state)
@@ -112,7 +115,7 @@ export function decodeLeaf(buffer: Buffer): MapLeaf {
     for (let r = 0; r < runs; r++) {
       const count = c.uint.decode(state)
       let ref = c.uint.decode(state)
-      if (count === 0 || at + count > MAP_LEAF_CHUNKS || ref > (LOGS_PER_VERSION_MAX + 1) * 16) {
+      if (count === 0 || at + count > MAP_LEAF_CHUNKS || ref >= (logs + 1) * 16) {
         throw invalid('map leaf')
       }
       if (ref === 0) {
@@ -190,7 +193,7 @@ export const codeNodeRef = {
     const log = c.uint.decode(state)
     const block = c.uint.decode(state)
     const slot = c.uint.decode(state)
-    if (log > LOGS_PER_VERSION_MAX || block > 0xffff_ffff || slot >= NODES_PER_BLOCK_MAX) {
+    if (log >= LOGS_PER_VERSION_MAX || block > 0xffff_ffff || slot >= NODES_PER_BLOCK_MAX) {
       throw invalid('map node reference')
     }
     return { log, block, slot, hash: Buffer.from(c.fixed32.decode(state)) }

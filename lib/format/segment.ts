@@ -18,7 +18,6 @@ export interface SegmentLayout {
   keyEpoch: number
   chunks: number
   compression: number
-  header: Buffer
   nonce: Buffer
   /** Sealed under the id key. */
   sealedIds: Buffer
@@ -63,7 +62,6 @@ export function layoutSegment(block: Buffer): SegmentLayout {
     keyEpoch,
     chunks,
     compression: block.readUInt8(9),
-    header: block.subarray(0, SEGMENT_HEADER_BYTES),
     nonce: block.subarray(SEGMENT_HEADER_BYTES, idsAt),
     sealedIds: block.subarray(idsAt, dataAt),
     sealedData: block.subarray(dataAt)

@@ -13,6 +13,11 @@ export const VERSION_FORMAT = 1
 export const VERSION_BYTES_MAX = 1024 * 1024
 const VOLUMES_MAX = 64
 const STATE_BLOCKS_MAX = 65_536
+const BLOCKS_MAX = 2 ** 32
+/** As a registry record, which repeats it. */
+const MESSAGE_BYTES_MAX = 4096
+const CAUSE_BYTES_MAX = 64
+const MACHINE_BYTES_MAX = 64 * 1024
 
 /** A log that the version's blocks live in; its number is its place in the table. */
 export interface LogRef {
@@ -120,7 +125,9 @@ function code(part: Part, state: State, v: VersionRecord): void {
   c.uint[part](state, v.bytesStored)
 }
 
+/** Throws `FORMAT_INVALID` for what would not decode. */
 export function encodeVersion(version: VersionRecord): Buffer {
+  check(version)
   const state = c.state()
   code('preencode', state, version)
   state.buffer = Buffer.allocUnsafe(state.end)
@@ -159,9 +166,11 @@ export function decodeVersion(buffer: Buffer): VersionRecord {
       treeHash: Buffer.from(c.fixed32.decode(state))
     }))
     const volumes = list(state, VOLUMES_MAX, () => decodeVolume(state, logs.length))
-    const deviceState = c.uint8.decode(state) === 0 ? null : decodeState(state, logs.length)
+    const stateFlag = c.uint8.decode(state)
+    if (stateFlag > 1) throw invalid()
+    const deviceState = stateFlag === 0 ? null : decodeState(state, logs.length)
     const machine = c.utf8.decode(state)
-    return {
+    return check({
       parcel,
       number,
       parent,
@@ -176,8 +185,24 @@ export function decodeVersion(buffer: Buffer): VersionRecord {
       machine: machine === '' ? null : machine,
       bytesNew: c.uint.decode(state),
       bytesStored: c.uint.decode(state)
-    }
+    })
   })
+}
+
+/** What the fields alone do not tell. */
+function check(version: VersionRecord): VersionRecord {
+  const { number, message, cause, machine, logs, volumes } = version
+  const tooLong =
+    Buffer.byteLength(message) > MESSAGE_BYTES_MAX ||
+    Buffer.byteLength(cause) > CAUSE_BYTES_MAX ||
+    Buffer.byteLength(machine ?? '') > MACHINE_BYTES_MAX
+  // Numbers in maps count in the table of logs, so nothing may be in it twice.
+  const keys = new Set(logs.map((log) => log.key.toString('hex')))
+  const names = new Set(volumes.map((volume) => volume.name))
+  if (number < 1 || tooLong || keys.size < logs.length || names.size < volumes.length) {
+    throw invalid()
+  }
+  return version
 }
 
 function decodeVolume(state: State, logs: number): VolumeRecord {
@@ -185,7 +210,8 @@ function decodeVolume(state: State, logs: number): VolumeRecord {
   const sizeBytes = c.uint.decode(state)
   const flags = c.uint8.decode(state)
   const root = (flags & 2) === 0 ? null : codeNodeRef.decode(state)
-  if (!/^[a-z][a-z0-9-]{0,31}$/.test(name) || sizeBytes > VOLUME_BYTES_MAX) throw invalid()
+  if (!/^[a-z][a-z0-9-]{0,31}$/.test(name)) throw invalid()
+  if (sizeBytes < 1 || sizeBytes > VOLUME_BYTES_MAX) throw invalid()
   if (flags > 3 || (root !== null && root.log >= logs)) throw invalid()
   return { name, sizeBytes, readOnly: (flags & 1) === 1, root }
 }
@@ -200,6 +226,7 @@ function decodeState(state: State, logs: number): StateRecord {
   if (
     record.log >= logs ||
     record.blocks > STATE_BLOCKS_MAX ||
+    record.firstBlock + record.blocks > BLOCKS_MAX ||
     record.bytes > DEVICE_STATE_BYTES_MAX
   ) {
     throw invalid()
@@ -216,5 +243,5 @@ function list<T>(state: State, max: number, decode: () => T): T[] {
 }
 
 function invalid(): HyperparcelError {
-  return new HyperparcelError('FORMAT_INVALID', 'A version record does not decode')
+  return new HyperparcelError('FORMAT_INVALID', 'A version record is not valid')
 }

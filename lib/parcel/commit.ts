@@ -150,7 +150,7 @@ export class Commit {
       bytesStored: this.#packer.bytesStored + writer.bytesStored
     }
     const encoded = encodeVersion(record)
-    const block = sealBlock(KIND.VERSION, encoded, log, keys.meta, keyEpoch)
+    const block = sealBlock(KIND.VERSION, encoded, log, writer.next, keys.meta, keyEpoch)
     return { record, id: versionId(encoded), block, at: writer.next }
   }
 

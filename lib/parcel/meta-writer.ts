@@ -21,7 +21,7 @@ export class MetaWriter {
   /** @param kind one of `KIND` */
   async add(kind: number, payload: Buffer): Promise<void> {
     const { log, keys, keyEpoch } = this.#sink
-    const block = sealBlock(kind, payload, log, keys.meta, keyEpoch)
+    const block = sealBlock(kind, payload, log, this.next, keys.meta, keyEpoch)
     this.#blocks.push(block)
     this.#bytes += block.byteLength
     this.next++

@@ -97,7 +97,8 @@ export class SegmentPacker {
     let idsAt = 0
     for (let i = 0; i < packed.length; i++) {
       const some = ids.subarray(idsAt, (idsAt += chunks[i] * CHUNK_ID_BYTES))
-      writeSegment(blocks.subarray(at, (at += lengths[i])), packed[i], some, log, keys, keyEpoch)
+      const block = blocks.subarray(at, (at += lengths[i]))
+      writeSegment(block, packed[i], some, log, first + i, keys, keyEpoch)
     }
     this.#free.push(...data)
     this.bytesStored += blocks.byteLength

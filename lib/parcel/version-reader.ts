@@ -18,10 +18,11 @@ const STATE_BATCH = 8
 export function openVersion(
   block: Buffer,
   log: Buffer,
+  index: number,
   metaKey: Buffer,
   id: Buffer
 ): VersionRecord {
-  const encoded = openBlock(KIND.VERSION, block, log, metaKey, VERSION_BYTES_MAX)
+  const encoded = openBlock(KIND.VERSION, block, log, index, metaKey, VERSION_BYTES_MAX)
   if (!versionId(encoded).equals(id)) {
     throw new HyperparcelError('DATA_CORRUPT', 'A version record is not the one it was named as')
   }
@@ -55,8 +56,11 @@ export class VersionReader {
     let map = this.#maps.get(name)
     if (map === undefined) {
       const { sizeBytes, root } = this.volume(name)
-      map = new VolumeMap(Math.ceil(sizeBytes / CHUNK_BYTES), root, (log, block) =>
-        this.#mapBlock(log, block)
+      map = new VolumeMap(
+        Math.ceil(sizeBytes / CHUNK_BYTES),
+        root,
+        (log, block) => this.#mapBlock(log, block),
+        this.record.logs.length
       )
       this.#maps.set(name, map)
     }
@@ -68,12 +72,19 @@ export class VersionReader {
     const state = this.record.state
     if (state === null) return
     const key = this.record.logs[state.log].key
+    let bytes = 0
     for (let i = 0; i < state.blocks; i += STATE_BATCH) {
       const count = Math.min(STATE_BATCH, state.blocks - i)
       const numbers = Array.from({ length: count }, (_, k) => state.firstBlock + i + k)
-      for (const block of await this.#reader.read(state.log, numbers)) {
-        yield openBlock(KIND.STATE, block, key, this.#metaKey(state.log), STATE_BYTES_MAX)
+      for (const [k, block] of (await this.#reader.read(state.log, numbers)).entries()) {
+        const meta = this.#metaKey(state.log)
+        const piece = openBlock(KIND.STATE, block, key, numbers[k], meta, STATE_BYTES_MAX)
+        bytes += piece.byteLength
+        yield piece
       }
+    }
+    if (bytes !== state.bytes) {
+      throw new HyperparcelError('DATA_CORRUPT', 'The device state has another size than it says')
     }
   }
 
@@ -88,7 +99,7 @@ export class VersionReader {
     const loading = this.#reader.read(log, [block]).then(([sealed]) => {
       const key = this.record.logs[log].key
       return decodeMapBlock(
-        openBlock(KIND.MAP, sealed, key, this.#metaKey(log), MAP_BLOCK_BYTES_MAX)
+        openBlock(KIND.MAP, sealed, key, block, this.#metaKey(log), MAP_BLOCK_BYTES_MAX)
       )
     })
     loading.catch(() => this.#mapBlocks.delete(name))

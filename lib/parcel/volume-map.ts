@@ -5,7 +5,7 @@
  * Loaded leaves are cached, the least recently used go first; a null reference is a subtree of zeros.
  */
 import { HyperparcelError, assert } from '../base/errors.ts'
-import { MAP_FANOUT, MAP_LEAF_CHUNKS } from '../base/limits.ts'
+import { LOGS_PER_VERSION_MAX, MAP_FANOUT, MAP_LEAF_CHUNKS } from '../base/limits.ts'
 import {
   decodeInner,
   decodeLeaf,
@@ -20,6 +20,8 @@ export type MapBlockLoader = (log: number, block: number) => Promise<Buffer[]>
 
 /** 8 KiB each. */
 const LEAVES_CACHED_MAX = 4096
+/** Some 30 KiB each. */
+const INNER_CACHED_MAX = 1024
 
 const ZERO_LEAF: MapLeaf = emptyLeaf()
 
@@ -40,11 +42,19 @@ export class VolumeMap {
   readonly height: number
   readonly root: NodeRef | null
   readonly #load: MapBlockLoader
+  readonly #logs: number
   readonly #leaves = new Map<number, MapLeaf>()
   readonly #inner = new Map<string, MapInner>()
   readonly #loading = new Map<number, Promise<MapLeaf>>()
 
-  constructor(chunks: number, root: NodeRef | null, load: MapBlockLoader) {
+  /** @param logs of the version: leaves that name others do not decode */
+  constructor(
+    chunks: number,
+    root: NodeRef | null,
+    load: MapBlockLoader,
+    logs = LOGS_PER_VERSION_MAX
+  ) {
+    this.#logs = logs
     this.chunks = chunks
     this.height = mapHeight(chunks)
     this.root = root
@@ -106,13 +116,16 @@ export class VolumeMap {
     const ref = await this.nodeRef(level, index)
     if (ref === null) return null
     const inner = decodeInner(await this.#node(ref))
+    if (this.#inner.size >= INNER_CACHED_MAX) {
+      this.#inner.delete(this.#inner.keys().next().value!)
+    }
     this.#inner.set(name, inner)
     return inner
   }
 
   async #fetchLeaf(index: number): Promise<MapLeaf> {
     const ref = await this.nodeRef(0, index)
-    const leaf = ref === null ? ZERO_LEAF : decodeLeaf(await this.#node(ref))
+    const leaf = ref === null ? ZERO_LEAF : decodeLeaf(await this.#node(ref), this.#logs)
     if (this.#leaves.size >= LEAVES_CACHED_MAX) {
       this.#leaves.delete(this.#leaves.keys().next().value!)
     }

@@ -1,6 +1,7 @@
 /**
  * Sealed blocks for the runner: from the store on this disk by our own read-only opening of it, else from the
- * daemon, which fetches what is missing. Waits without limit; a read that has waited for long is reported.
+ * daemon, which fetches what is missing. Waits without limit, also where the daemon cannot give a block at the
+ * moment (a full disk, a store that is being closed): only data that is proven bad fails a read.
  *
  * The read-only opening sees the store as it was when it was opened, so the daemon's answer is the rule for
  * newer blocks; when the daemon is gone the opening is renewed and asked again.
@@ -18,7 +19,8 @@ export interface LocalBlocks {
   refresh(): Promise<boolean>
 }
 
-const BLOCKS_PER_REQUEST = 64
+/** All of them as large as a block may be fit into one frame. */
+const BLOCKS_PER_REQUEST = 16
 const RETRY_MS = 500
 /** What no waiting mends. */
 const FINAL = new Set(['DATA_CORRUPT', 'FORMAT_INVALID', 'FORMAT_TOO_NEW', 'KEY_MISSING'])
@@ -50,12 +52,18 @@ export class BlockSource implements BlockReader {
   async read(logNumber: number, blocks: number[]): Promise<Buffer[]> {
     const log = this.#logs.keyOf(logNumber)
     const found = await Promise.all(blocks.map((block) => this.#local.read(log, block)))
-    const missing = blocks.filter((_, i) => found[i] === null)
+    const missing = blocks.map((_, i) => i).filter((i) => found[i] === null)
+    const requests: Promise<void>[] = []
     for (let at = 0; at < missing.length; at += BLOCKS_PER_REQUEST) {
       const some = missing.slice(at, at + BLOCKS_PER_REQUEST)
-      const fetched = await this.#wait(log, some)
-      for (let i = 0; i < some.length; i++) found[blocks.indexOf(some[i])] = fetched[i]
+      requests.push(
+        this.#wait(
+          log,
+          some.map((i) => blocks[i])
+        ).then((fetched) => some.forEach((i, n) => (found[i] = fetched[n])))
+      )
     }
+    await Promise.all(requests)
     return found as Buffer[]
   }
 

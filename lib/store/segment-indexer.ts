@@ -133,7 +133,7 @@ export class SegmentIndexer {
     if (idKey === null) {
       throw new HyperparcelError('KEY_MISSING', 'A segment belongs to a log without a known key')
     }
-    const ids = openSegmentIds(data, key, idKey)
+    const ids = openSegmentIds(data, key, block, idKey)
     await this.#index.add(key, block, [ids.byteLength / CHUNK_ID_BYTES], ids)
     return ids
   }
@@ -189,7 +189,7 @@ export class SegmentIndexer {
       if (!isSegment(data)) return await this.#index.add(log.key, block, [0], NO_IDS)
       const key = this.#idKeyOf(log.key)
       if (key === null) return void this.#keyless.add(log.key.toString('hex'))
-      const ids = openSegmentIds(data, log.key, key)
+      const ids = openSegmentIds(data, log.key, block, key)
       await this.#index.add(log.key, block, [ids.byteLength / CHUNK_ID_BYTES], ids)
     } catch (err) {
       safetyCatch(err)

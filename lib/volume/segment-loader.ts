@@ -82,7 +82,7 @@ export class SegmentLoader {
     for (const [i, { place, resolve, reject }] of wanted.entries()) {
       if (i > 0 && i % OPEN_IN_A_ROW === 0) await new Promise((next) => setImmediate(next))
       try {
-        resolve(openSegment(blocks[i], key, data))
+        resolve(openSegment(blocks[i], key, place.block, data))
       } catch (err) {
         reject(this.#corrupt(place, err))
       }

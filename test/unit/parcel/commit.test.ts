@@ -60,9 +60,9 @@ async function commitContent(
       })
     )
   )
-  const { block, id } = await commit.finish(meta(number), [volume], state)
+  const { block, id, at } = await commit.finish(meta(number), [volume], state)
   sink.publish(block)
-  const opened = openVersion(block, sink.log, sink.keys.meta, id)
+  const opened = openVersion(block, sink.log, at, sink.keys.meta, id)
   return new VersionReader(opened, sink.reader(logs), () => sink.keys.meta)
 }
 
@@ -70,7 +70,12 @@ async function readChunk(sink: MemorySink, version: VersionReader, chunk: number
   const leaf = await version.map('disk0').loadLeaf(Math.floor(chunk / MAP_LEAF_CHUNKS))
   const at = chunk % MAP_LEAF_CHUNKS
   if (leaf.refs[at] === 0) return Buffer.alloc(CHUNK_BYTES)
-  const segment = openSegment(sink.blocks[leaf.blocks[at]], sink.log, sink.keys.data)
+  const segment = openSegment(
+    sink.blocks[leaf.blocks[at]],
+    sink.log,
+    leaf.blocks[at],
+    sink.keys.data
+  )
   const slot = refSlot(leaf.refs[at])
   return segment.subarray(slot * CHUNK_BYTES, (slot + 1) * CHUNK_BYTES)
 }

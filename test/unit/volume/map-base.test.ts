@@ -57,9 +57,9 @@ class Store {
       cause: 'create' as const,
       machine: null
     }
-    const { block, id } = await commit.finish(meta, [volume], null)
+    const { block, id, at } = await commit.finish(meta, [volume], null)
     sink.publish(block)
-    const record = openVersion(block, sink.log, sink.keys.meta, id)
+    const record = openVersion(block, sink.log, at, sink.keys.meta, id)
     this.version = new VersionReader(record, sink.reader(logs), () => sink.keys.meta)
     return this.version
   }
