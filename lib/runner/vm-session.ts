@@ -26,7 +26,7 @@ import type {
   StartParams,
   StartResult
 } from './protocol.ts'
-import { SpaceWatch, reserveCommit } from './space.ts'
+import { SpaceWatch, refillReserve, requireFree, reserveCommit } from './space.ts'
 import { VolumeSet, type FrozenSet } from './volume-set.ts'
 
 const STOP_TIMEOUT_MS = 15_000
@@ -119,7 +119,7 @@ export class VmSession {
     this.#space.stop()
     try {
       // While a generation is frozen and the guest runs on, its RAM may need its space twice.
-      if (!params.quit) await this.volumes.get(MEMORY).overlay!.reserve(this.memoryBytes)
+      if (!params.quit) await requireFree(this.#context.params.stateDirectory, this.memoryBytes)
       progress({ phase: 'writing back memory' })
       await this.#syncMemory(vm)
       trace.mark('synced')
@@ -173,7 +173,7 @@ export class VmSession {
       trace.mark('ended')
     } else {
       await frozen.release(made.id)
-      await reserveCommit(this.#context.params.stateDirectory, this.memoryBytes).catch(safetyCatch)
+      await refillReserve(this.#context.params.stateDirectory, this.memoryBytes).catch(safetyCatch)
     }
     return summarize(made, pauseMs, trace)
   }
