@@ -74,7 +74,9 @@ export class Verifier {
   /** Checks one version, of which the record is that block. `ontick` is called now and then and may throw. */
   async version(id: Buffer, log: Buffer, block: number, ontick: () => void): Promise<void> {
     const keys = await this.#blocks.keysOf(log)
-    const record = await this.#open(log, block, (sealed) => openVersion(sealed, log, keys.meta, id))
+    const record = await this.#open(log, block, (sealed) =>
+      openVersion(sealed, log, block, keys.meta, id)
+    )
     if (record === null) return
     await this.#state(record)
     for (const { root, sizeBytes } of record.volumes) {
@@ -91,7 +93,7 @@ export class Verifier {
     let whole = true
     for (let i = 0; i < state.blocks; i++) {
       const piece = await this.#open(key, state.firstBlock + i, (sealed) =>
-        openBlock(KIND.STATE, sealed, key, meta, STATE_BYTES_MAX)
+        openBlock(KIND.STATE, sealed, key, state.firstBlock + i, meta, STATE_BYTES_MAX)
       )
       if (piece === null) whole = false
       else bytes += piece.byteLength
@@ -185,7 +187,9 @@ export class Verifier {
     for (const [i, block] of unread.entries()) {
       const known = this.#states.get(log, block) === GOOD
       const opened = this.#check(log, block, found[i], (sealed) =>
-        known ? openSegmentIds(sealed, log, keys.id) : this.#segment(sealed, log, keys)
+        known
+          ? openSegmentIds(sealed, log, block, keys.id)
+          : this.#segment(sealed, log, block, keys)
       )
       if (opened === null) continue
       if (this.#ids.size >= IDS_CACHED_MAX) this.#ids.delete(this.#ids.keys().next().value!)
@@ -196,9 +200,9 @@ export class Verifier {
   }
 
   /** Opens a segment wholly; its ids. */
-  #segment(sealed: Buffer, log: Buffer, keys: LogKeys): Buffer {
-    const ids = openSegmentIds(sealed, log, keys.id)
-    const data = openSegment(sealed, log, keys.data)
+  #segment(sealed: Buffer, log: Buffer, block: number, keys: LogKeys): Buffer {
+    const ids = openSegmentIds(sealed, log, block, keys.id)
+    const data = openSegment(sealed, log, block, keys.data)
     const count = ids.byteLength / CHUNK_ID_BYTES
     const computed = Buffer.allocUnsafe(SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES)
     for (let i = 0; i < count; i++) writeChunkId(computed, i, data, i * CHUNK_BYTES, this.#dedupKey)
@@ -213,7 +217,7 @@ export class Verifier {
     if (cached !== undefined) return cached
     const { meta } = await this.#blocks.keysOf(log)
     const nodes = await this.#open(log, block, (sealed) =>
-      decodeMapBlock(openBlock(KIND.MAP, sealed, log, meta, MAP_BLOCK_BYTES_MAX))
+      decodeMapBlock(openBlock(KIND.MAP, sealed, log, block, meta, MAP_BLOCK_BYTES_MAX))
     )
     if (nodes === null) return null
     if (this.#maps.size >= MAP_BLOCKS_CACHED_MAX) this.#maps.delete(this.#maps.keys().next().value!)

@@ -1,7 +1,8 @@
 /** What is wrong with stored blocks is found, each once, and nothing else is called bad. */
 import test from 'brittle'
 import { randomBytes } from 'node:crypto'
-import { CHUNK_BYTES } from '../../../lib/base/limits.ts'
+import { CHUNK_BYTES, CHUNK_ID_BYTES } from '../../../lib/base/limits.ts'
+import { writeChunkId } from '../../../lib/chunk/ids.ts'
 import { sealSegment } from '../../../lib/chunk/segment.ts'
 import { Commit, type CommitMeta } from '../../../lib/parcel/commit.ts'
 import { LogTable } from '../../../lib/parcel/log-table.ts'
@@ -51,7 +52,7 @@ test(
 test('data that is sealed well but is not what its id says', async (t) => {
   const { sink, ids } = await stored()
   const data = randomBytes(16 * CHUNK_BYTES)
-  sink.blocks[0] = await sealSegment(data, sink.ids[0]!, sink.log, sink.keys, 1)
+  sink.blocks[0] = await sealSegment(data, sink.ids[0]!, sink.log, 0, sink.keys, 1)
   const verifier = verify(sink)
   await verifier.version(ids[0], sink.log, sink.blocks.length - 1, () => {})
   t.alike(
@@ -60,11 +61,25 @@ test('data that is sealed well but is not what its id says', async (t) => {
   )
 })
 
-test('segments that changed places are found by the content hash', async (t) => {
+test('segments that changed places do not open', async (t) => {
   const { sink, ids } = await stored()
   const [a, b] = sink.blocks
   sink.blocks[0] = b
   sink.blocks[1] = a
+  const verifier = verify(sink)
+  await verifier.version(ids[0], sink.log, sink.blocks.length - 1, () => {})
+  t.alike(
+    verifier.bad.map(({ block }) => block),
+    [0, 1]
+  )
+})
+
+test('other chunks in the place of a segment are found by the content hash', async (t) => {
+  const { sink, ids } = await stored()
+  const data = randomBytes(16 * CHUNK_BYTES)
+  const others = Buffer.alloc(16 * CHUNK_ID_BYTES)
+  for (let i = 0; i < 16; i++) writeChunkId(others, i, data, i * CHUNK_BYTES, dedupKey)
+  sink.blocks[0] = await sealSegment(data, others, sink.log, 0, sink.keys, 1)
   const verifier = verify(sink)
   await verifier.version(ids[0], sink.log, sink.blocks.length - 1, () => {})
   t.is(verifier.bad.length, 1)
