@@ -2,6 +2,7 @@
  * A lock that the kernel drops when its holder dies, however that happens. Node has no flock(2), but a lock
  * belongs to the open file, so flock(1) can take it on a descriptor that it inherits, and leave it to us.
  */
+// oxlint-disable-next-line no-restricted-imports -- one call of some milliseconds, before the daemon serves anybody
 import { spawnSync } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { HyperparcelError } from './errors.ts'
