@@ -127,6 +127,9 @@ async function processesWith(text: string): Promise<string[]> {
   const found: string[] = []
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue
+    // QEMU may wait for a page, and with it whoever reads its arguments; while it lives its sandbox does
+    const short = await readFile(`/proc/${name}/comm`, 'latin1').catch(() => '')
+    if (short.startsWith('qemu-')) continue
     const line = await readFile(`/proc/${name}/cmdline`, 'latin1').catch(() => '')
     if (line.includes(text)) found.push(line.replaceAll('\0', ' '))
   }
