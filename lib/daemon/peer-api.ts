@@ -59,8 +59,8 @@ export class PeerApi {
   }
 
   /** Asks the holder for the lease. Resolves with the entries that it sent; rejects with `LEASE_HELD` … */
-  async requestLease(holder: Buffer, parcel: Buffer): Promise<void> {
-    await this.#ask(holder, parcel, 'lease.request', LEASE_TIMEOUT_MS)
+  async requestLease(holder: Buffer, parcel: Buffer, signal?: AbortSignal): Promise<void> {
+    await this.#ask(holder, parcel, 'lease.request', LEASE_TIMEOUT_MS, signal)
   }
 
   /** Asks the holder to suspend the parcel for this device. */

@@ -16,6 +16,7 @@ import Hyperswarm, { type Connection, type Discovery, type PeerInfo } from 'hype
 import HyperDHT, { type Address, type KeyPair } from 'hyperdht'
 import ReadyResource from 'ready-resource'
 import safetyCatch from 'safety-catch'
+import { withDeadline } from '../base/deadline.ts'
 import { systemClock, type Clock } from '../base/clock.ts'
 import type { HyperparcelError } from '../base/errors.ts'
 import type { LogStore } from '../store/log-store.ts'
@@ -226,15 +227,11 @@ export class Network extends ReadyResource {
     params: unknown,
     { attachment, timeoutMs, signal }: CallOptions = {}
   ): Promise<PeerReply> {
-    const timeout = new AbortController()
-    const timer = setTimeout(() => timeout.abort(unreachable()), timeoutMs ?? CALL_TIMEOUT_MS)
-    const either = signal === undefined ? timeout.signal : AbortSignal.any([timeout.signal, signal])
-    try {
+    const call = async (either: AbortSignal) => {
       const peer = await this.#connected(publicKey, either)
-      return await peer.calls!.call(method, params, attachment ?? Buffer.alloc(0), either)
-    } finally {
-      clearTimeout(timer)
+      return peer.calls!.call(method, params, attachment ?? Buffer.alloc(0), either)
     }
+    return withDeadline(timeoutMs ?? CALL_TIMEOUT_MS, signal, call, unreachable)
   }
 
   /** Keeps a log's signed length and all its blocks up to date from any peer. */

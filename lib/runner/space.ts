@@ -4,14 +4,13 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { open, rm, stat, statfs } from 'node:fs/promises'
+import { rm, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../base/errors.ts'
 
 const BALLAST = 'reserve'
 const CHECK_MS = 2000
-const FILL = Buffer.alloc(4 * 1024 ** 2)
 /** The VM is paused when less is free, and goes on when twice as much is. */
 const LOW_BYTES = 64 * 1024 ** 2
 
@@ -27,27 +26,17 @@ export async function reserveCommit(directory: string, bytes: number): Promise<v
   // The overlay of the RAM reserves as much again, and the VM should not be paused at once.
   const missing = 2 * bytes - has + 2 * LOW_BYTES - (await freeBytes(directory))
   if (missing > 0) throw noRoom(missing)
+  await refillReserve(directory, bytes)
+}
+
+/** Sets the ballast to that many bytes, asking for no more room than that. Rejects with `DISK_FULL`. */
+export async function refillReserve(directory: string, bytes: number): Promise<void> {
+  const file = path.join(directory, BALLAST)
   const child = spawn('fallocate', ['-l', String(bytes), file], { stdio: 'ignore' })
   const [code] = (await once(child, 'close')) as [number | null]
   if (code === 0) return
   await rm(file, { force: true })
   throw noRoom(bytes)
-}
-
-/**
- * Sets the ballast while a VM runs, by writing it. A process must not be started then: its end of the descriptor
- * of guest RAM is closed before it runs, the kernel writes dirty RAM back for that, and we, who serve these
- * writes, would be waiting for the process to run.
- */
-export async function refillReserve(directory: string, bytes: number): Promise<void> {
-  const handle = await open(path.join(directory, BALLAST), 'w', 0o600)
-  try {
-    for (let at = 0; at < bytes; at += FILL.byteLength) {
-      await handle.write(FILL, 0, Math.min(FILL.byteLength, bytes - at), at)
-    }
-  } finally {
-    await handle.close()
-  }
 }
 
 /** Rejects with `DISK_FULL` unless that much is free. */

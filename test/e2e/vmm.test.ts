@@ -1,4 +1,5 @@
 /** What is particular to QEMU: lazy memory, faults that hang, full disks, deaths; and nothing is left behind. */
+import { spawnSync } from 'node:child_process'
 import { readFile, readdir, readlink, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { Readable } from 'node:stream'
@@ -198,6 +199,28 @@ test('a restored guest that reboots starts its kernel again', TIMEOUT, async (t)
     'kept'
   )
   t.is(host.exits.length, 0)
+  await vm.quit()
+  await nothingLeft(t, host, pid)
+})
+
+test('a process starts while the guest dirties its RAM', TIMEOUT, async (t) => {
+  if (!need(t, ...NEEDS)) return
+  const { vm, host, console } = await resumeCopy(t, driver)
+  await vm.cont()
+  await console.run('(while :; do head -c 16m /dev/urandom > /run/noise; done) > /dev/null 2>&1 &')
+  const { pid } = vm
+  for (let i = 0; i < 3; i++) {
+    await vm.syncMemory()
+    // Serves guest RAM itself: were the kernel to write it back for the fork, it would wait for itself.
+    t.is(spawnSync('true').status, 0, 'it was forked')
+  }
+  const reads = host.devices['memory'].reads
+  const sum = await console.run('cat /run/secret')
+  t.is(sum, 'in RAM only')
+  t.ok(host.devices['memory'].reads - reads < 200, 'pages stay in the cache over a sync')
+  await Promise.all([vm.syncMemory(), console.run('(sleep 0; reboot -f) &').catch(() => null)])
+  await until(() => vm.pid !== pid, 60_000)
+  t.is(await console.run('echo up', { timeoutMs: 60_000 }), 'up', 'and after a reboot')
   await vm.quit()
   await nothingLeft(t, host, pid)
 })

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import type { Params, Result } from '../api.ts'
 import type { FleetNode } from '../node.ts'
 import type { UseCaseContext } from './context.ts'
-import { takeLease } from './resume.ts'
+import { takeLease } from './take-lease.ts'
 
 export async function rename(node: FleetNode, params: Params<'rename'>): Promise<Result<'rename'>> {
   const { id } = node.parcel(params.name)

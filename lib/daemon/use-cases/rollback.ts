@@ -8,7 +8,8 @@ import { commitParams, versionByNumber } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
 import { writeVersion } from '../write-version.ts'
 import type { UseCaseContext } from './context.ts'
-import { chooseVersion, takeLease } from './resume.ts'
+import { chooseVersion } from './choose-version.ts'
+import { takeLease } from './take-lease.ts'
 
 export async function rollback(
   node: FleetNode,

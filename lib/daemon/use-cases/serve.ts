@@ -8,7 +8,8 @@ import { headVersion, versionByNumber } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
 import type { Runner } from '../runners.ts'
 import type { UseCaseContext } from './context.ts'
-import { settleLeftovers, takeLease } from './resume.ts'
+import { settleLeftovers } from './settle-leftovers.ts'
+import { takeLease } from './take-lease.ts'
 
 export async function serve(
   node: FleetNode,

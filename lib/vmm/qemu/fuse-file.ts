@@ -1,15 +1,15 @@
 /**
  * An NBD export as a file, by `nbdfuse`, mounted over a plain file of that name.
  *
- * Invariants of the memory file: pages stay in the kernel's cache (`kernel_cache`) and one descriptor is open from the
- * start, because a fresh opening would drop the pages that QEMU has dirtied; a failed fsync is final.
+ * Invariants of the memory file: pages stay in the kernel's cache (`kernel_cache`), also when it is opened again; a
+ * failed fsync is final; and this process holds a descriptor of it during `sync()` only. A child that is forked while
+ * we hold one closes its copy, for which the kernel writes dirty pages back, to an NBD server in this process, which
+ * waits in fork(): a deadlock. So nothing may be spawned during a sync (`vm.ts` queues the two).
  *
  * `close()` kills nbdfuse first: the kernel then answers every waiting fault with an error, so no process stays
  * unkillable, and dirty pages are dropped and not written back.
  */
-import { access, constants, fstat, fsync, open, close as closeFile } from 'node:fs'
-import { readFile, rm, writeFile } from 'node:fs/promises'
-import { promisify } from 'node:util'
+import { access, constants, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import ReadyResource from 'ready-resource'
 import { HyperparcelError } from '../../base/errors.ts'
 import { GuardedProcess } from './guarded-process.ts'
@@ -33,7 +33,6 @@ export class FuseFile extends ReadyResource {
   readonly file: string
   readonly #options: FuseFileOptions
   #process: GuardedProcess | null = null
-  #descriptor = -1
   #bytes = 0
   #tuned = false
   #syncError: Error | null = null
@@ -58,7 +57,12 @@ export class FuseFile extends ReadyResource {
   async sync(): Promise<void> {
     if (this.#syncError !== null) throw this.#syncError
     try {
-      await promisify(fsync)(this.#descriptor)
+      const file = await open(this.file, 'r+')
+      try {
+        await file.sync()
+      } finally {
+        await file.close()
+      }
     } catch (err) {
       this.#syncError = new HyperparcelError(
         'MEMORY_SYNC_FAILED',
@@ -83,8 +87,7 @@ export class FuseFile extends ReadyResource {
     this.#process = new GuardedProcess('nbdfuse', args)
     try {
       await this.#mounted(pidFile)
-      this.#descriptor = await promisify(open)(file, readOnly ? 'r' : 'r+')
-      const { dev, size } = await promisify(fstat)(this.#descriptor)
+      const { dev, size } = await stat(file)
       this.#bytes = size
       this.#tuned = await tune(dev, this.#options.readAheadKb)
     } catch (err) {
@@ -95,10 +98,6 @@ export class FuseFile extends ReadyResource {
 
   protected override async _close(): Promise<void> {
     await this.#process?.kill(KILL_TIMEOUT_MS)
-    if (this.#descriptor !== -1) {
-      await promisify(closeFile)(this.#descriptor).catch(() => {}) // the file system is gone: expected
-      this.#descriptor = -1
-    }
     const unmounted = await unmount(this.file)
     await rm(`${this.file}.pid`, { force: true })
     if (unmounted) await rm(this.file, { force: true })
@@ -121,7 +120,7 @@ export class FuseFile extends ReadyResource {
 /** Rejects with `FUSE_UNAVAILABLE`, naming the fix. */
 export async function checkFuse(): Promise<void> {
   try {
-    await promisify(access)('/dev/fuse', constants.R_OK | constants.W_OK)
+    await access('/dev/fuse', constants.R_OK | constants.W_OK)
   } catch (err) {
     const absent = (err as NodeJS.ErrnoException).code === 'ENOENT'
     const problem = absent ? 'There is no /dev/fuse' : 'This user may not open /dev/fuse'

@@ -30,6 +30,8 @@ export class QemuVm implements Vm {
   #shutdown: 'none' | 'off' | 'reset' = 'none'
   #quitting: Promise<void> | null = null
   #ended: Promise<void> | null = null
+  /** A sync of guest RAM or the start of a process, never both at once: see `fuse-file.ts`. */
+  #exclusive: Promise<unknown> = Promise.resolve()
 
   private constructor(spec: LaunchSpec, files: RunFiles, instance: Instance) {
     this.#spec = spec
@@ -86,8 +88,8 @@ export class QemuVm implements Vm {
     await Promise.race([this.#stopping, late]).finally(() => clearTimeout(timer))
   }
 
-  async syncMemory(): Promise<void> {
-    await this.#files.memory.sync()
+  syncMemory(): Promise<void> {
+    return this.#alone(() => this.#files.memory.sync())
   }
 
   saveState(): Promise<Readable> {
@@ -141,8 +143,10 @@ export class QemuVm implements Vm {
   async #reboot(): Promise<void> {
     this.#shutdown = 'none'
     try {
-      await this.#files.openKernel()
-      this.#instance = await startInstance(this.#spec, this.#files, false, (e) => this.#onevent(e))
+      this.#instance = await this.#alone(async () => {
+        await this.#files.openKernel()
+        return startInstance(this.#spec, this.#files, false, (event) => this.#onevent(event))
+      })
       this.#watch(this.#instance)
       await this.#instance.qmp.execute('cont')
     } catch {
@@ -150,6 +154,12 @@ export class QemuVm implements Vm {
       await this.#end('died')
     }
     if (this.#quitting !== null) await this.#instance.kill()
+  }
+
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#exclusive.then(work)
+    this.#exclusive = turn.catch(safetyCatch)
+    return turn
   }
 
   #end(reason: VmExit['reason']): Promise<void> {
