@@ -63,6 +63,12 @@ test('a store whose files were damaged', { timeout: 180_000 }, async (t) => {
   await office.ok(['daemon', 'stop'])
   await home.ok(['export', 'disk', out])
   t.is(await sha256(out), await sha256(image), 'and stay')
+
+  await home.ok(['daemon', 'stop'])
+  for (const file of await files(home, 'store', /\.sst$/)) await damage(file, 512)
+  const index = await home.run(['export', 'disk', out])
+  t.is(index.code, 6, `its tables are damaged: ${JSON.stringify(index.json)}`)
+  t.ok(index.error?.hint, index.error?.hint)
 })
 
 test('a damaged overlay under a client', { timeout: 120_000 }, async (t) => {
