@@ -79,7 +79,7 @@ test(
     await booting.saw('booting')
     await interrupted(booting)
     await until(async () => (await state()) === 'suspended' || (await state()) === 'running')
-    t.comment(`after an interrupted boot: ${await state()}`)
+    t.comment(`after an interrupted boot: ${String(await state())}`)
     if ((await state()) !== 'running') await home.ok(['resume', 'work'])
     const guest = await home.console('work')
     await guest.run('head -c 8m /dev/urandom > /run/secret; echo kept > /root/kept; sync')
