@@ -31,7 +31,8 @@ const PROGRAMS = [
   ['fallocate', 'util-linux', null],
   ['fio', 'fio', 'the block benchmark and tests with fio'],
   ['tcpdump', 'tcpdump', 'the search for plaintext in the traffic'],
-  ['ip', 'iproute2', 'tests over a slow network']
+  ['ip', 'iproute2', 'tests over a slow network'],
+  ['mmdebstrap', 'mmdebstrap', 'guest with a whole Debian, for the soak']
 ]
 
 process.chdir(ROOT)

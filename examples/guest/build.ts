@@ -6,24 +6,13 @@
  * Needs `apt-get`, `dpkg`, `cpio`, `gzip` and `mkfs.ext4`.
  */
 import { execFile } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import {
-  access,
-  cp,
-  mkdir,
-  mkdtemp,
-  readdir,
-  rename,
-  rm,
-  symlink,
-  writeFile
-} from 'node:fs/promises'
-import { constants, existsSync } from 'node:fs'
+import { access, cp, mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { HyperparcelError } from '../../lib/base/errors.ts'
 import { DISK_FILES, INITRAMFS_INIT, KERNEL_APPEND } from './files.ts'
 import { copyModules } from './modules.ts'
+import { buildOnce, kernelPackage, versionsKey } from './packages.ts'
 
 const run = promisify(execFile)
 
@@ -69,61 +58,28 @@ export interface Guest {
 
 /** Builds the guest below `directory`, or finds it there. Rejects with `GUEST_BUILD_FAILED`. */
 export async function buildGuest(directory: string): Promise<Guest> {
-  await mkdir(directory, { recursive: true })
-  try {
-    const packages = [await kernelPackage(), ...PACKAGES]
-    const target = path.join(directory, `guest-${await versionsKey(packages)}`)
-    if (!existsSync(path.join(target, 'disk.ext4'))) await build(packages, directory, target)
-    return {
-      kernel: path.join(target, 'vmlinuz'),
-      initrd: path.join(target, 'initrd.img'),
-      disk: path.join(target, 'disk.ext4'),
-      append: KERNEL_APPEND
-    }
-  } catch (err) {
-    throw new HyperparcelError('GUEST_BUILD_FAILED', `Cannot build the guest: ${text(err)}`, {
-      hint: 'It needs Debian package lists (apt-get update), and the packages cpio and e2fsprogs.',
-      cause: err
-    })
+  const target = await buildOnce({
+    directory,
+    name: async () => `guest-${await versionsKey(RECIPE, [await kernelPackage(), ...PACKAGES])}`,
+    build,
+    hint: 'It needs Debian package lists (apt-get update), and the packages cpio and e2fsprogs.'
+  })
+  return {
+    kernel: path.join(target, 'vmlinuz'),
+    initrd: path.join(target, 'initrd.img'),
+    disk: path.join(target, 'disk.ext4'),
+    append: KERNEL_APPEND
   }
 }
 
-/** Built aside and moved into place whole, so that two builders do not meet. */
-async function build(packages: string[], directory: string, target: string): Promise<void> {
-  const work = await mkdtemp(path.join(directory, 'build-'))
-  try {
-    const root = path.join(work, 'packages')
-    await download(packages, work, root)
-    const out = path.join(work, 'out')
-    await mkdir(out)
-    const kernel = (await readdir(path.join(root, 'boot'))).find((name) => /^vmlinuz-/.test(name))
-    if (kernel === undefined) throw new Error('the kernel package holds no kernel')
-    await cp(path.join(root, 'boot', kernel), path.join(out, 'vmlinuz'))
-    await buildInitrd(root, path.join(work, 'initramfs'), path.join(out, 'initrd.img'))
-    await buildDisk(root, path.join(work, 'disk'), path.join(out, 'disk.ext4'))
-    await rename(out, target).catch((err: NodeJS.ErrnoException) => {
-      if (err.code !== 'ENOTEMPTY' && err.code !== 'EEXIST') throw err
-    })
-  } finally {
-    await rm(work, { recursive: true, force: true })
-  }
-}
-
-async function kernelPackage(): Promise<string> {
-  const { stdout } = await run('apt-cache', ['depends', 'linux-image-cloud-amd64'])
-  const found = /Depends: (linux-image-\S+)/.exec(stdout)?.[1]
-  if (found === undefined) throw new Error('apt knows no linux-image-cloud-amd64')
-  return found
-}
-
-/** The packages' file names hold their versions. */
-async function versionsKey(packages: string[]): Promise<string> {
-  const { stdout } = await run('apt-get', ['download', '--print-uris', ...packages])
-  const names = [...stdout.matchAll(/\/([^/']+\.deb)'/g)].map((match) => match[1]).sort()
-  return createHash('sha256')
-    .update(`${RECIPE}\n${names.join('\n')}`)
-    .digest('hex')
-    .slice(0, 16)
+async function build(work: string, out: string): Promise<void> {
+  const root = path.join(work, 'packages')
+  await download([await kernelPackage(), ...PACKAGES], work, root)
+  const kernel = (await readdir(path.join(root, 'boot'))).find((name) => /^vmlinuz-/.test(name))
+  if (kernel === undefined) throw new Error('the kernel package holds no kernel')
+  await cp(path.join(root, 'boot', kernel), path.join(out, 'vmlinuz'))
+  await buildInitrd(root, path.join(work, 'initramfs'), path.join(out, 'initrd.img'))
+  await buildDisk(root, path.join(work, 'disk'), path.join(out, 'disk.ext4'))
 }
 
 async function download(packages: string[], work: string, root: string): Promise<void> {
@@ -196,8 +152,4 @@ async function readable(file: string): Promise<boolean> {
     () => true,
     () => false
   )
-}
-
-function text(err: unknown): string {
-  return err instanceof Error ? err.message : String(err)
 }
