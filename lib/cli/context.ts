@@ -133,6 +133,13 @@ export class Context {
     this.io.stdout.write(`${text}\n`)
   }
 
+  /** As `confirm`, for what is done to a parcel: one that is not there is no question. Rejects with `PARCEL_NOT_FOUND` too. */
+  async confirmFor(name: string, question: string, yes: boolean | undefined): Promise<void> {
+    if (yes === true) return
+    await this.request('lease', { name })
+    await this.confirm(question, yes)
+  }
+
   /** Asks before something is destroyed. Rejects with `CONFIRM` without a terminal, and on a no. */
   async confirm(question: string, yes: boolean | undefined): Promise<void> {
     if (yes === true) return

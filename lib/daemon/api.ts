@@ -52,7 +52,10 @@ export interface Api extends VersionApi {
   console: Method<Named, { parcel: string; serial: string; vnc: string }>
   /** Returns when the version is durable here (and at `waitReplicas` peers). `PARCEL_NOT_RUNNING`, `DATA_UNREACHABLE`. */
   suspend: Method<SuspendParams, SuspendResult>
-  checkpoint: Method<Named & { message?: string }, Omit<SuspendResult, 'lease_delivered'>>
+  checkpoint: Method<
+    Named & { message?: string },
+    Omit<SuspendResult, 'lease_delivered' | 'already_suspended'>
+  >
   /** Power button, then a version without memory. */
   poweroff: Method<Named, { parcel: string; version: number }>
   /** Drops everything since the last version; `version` is that one. */
@@ -66,7 +69,7 @@ export interface Api extends VersionApi {
 
   lease: Method<Named, LeaseResult>
   status: Method<None, StatusResult>
-  /** All settings, one (`key`), or a new value for one (`value`). `CONFIG_UNKNOWN`, `CONFIG_INVALID`. */
+  /** All settings, one (`key`), or a new value for one (`value`). `CONFIG_UNKNOWN`, `USAGE`. */
   config: Method<ConfigParams, { config: Record<string, unknown> }>
 }
 
@@ -319,6 +322,8 @@ export interface SuspendResult {
   replicas: number
   /** Whether a grant reached its device; null without `to`. */
   lease_delivered: boolean | null
+  /** It was suspended here before, and only the lease was given: nothing is new. */
+  already_suspended?: true
   /** Milliseconds since the command came, by step. */
   trace: Record<string, number>
 }

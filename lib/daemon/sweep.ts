@@ -67,7 +67,7 @@ export async function mark(
       if (code !== 'DATA_CORRUPT' && code !== 'FORMAT_INVALID') throw err
       throw new HyperparcelError('DATA_CORRUPT', `Maps of ${nameOf(node, info)} are damaged here`, {
         cause: err,
-        hint: 'Nothing was dropped. Repair them first: "hyperparcel verify --repair".'
+        hint: 'Nothing was dropped. Repair them first: `hyperparcel verify --repair`.'
       })
     }
   }

@@ -14,7 +14,11 @@ export const remove: CliCommand = {
     command.option('--yes', 'do not ask')
   },
   async run(context, [name], options: Options) {
-    await context.confirm(`This removes ${name} and all its versions, everywhere.`, options.yes)
+    await context.confirmFor(
+      name,
+      `This removes ${name} and all its versions, everywhere.`,
+      options.yes
+    )
     const result = await context.request('remove', { name })
     return { json: result, text: `${result.parcel} is gone.` }
   }

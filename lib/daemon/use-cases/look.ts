@@ -113,7 +113,7 @@ export async function consoleOf(
   params: Params<'console'>
 ): Promise<Result<'console'>> {
   const parcel = node.parcel(params.name)
-  const runner = node.runners.running(parcel)
+  const runner = node.runners.running(parcel, 'console')
   runner.status = await runner.process.call('status', null)
   const { start } = runner.status
   if (start !== null) return { parcel: parcel.name, serial: start.serial, vnc: start.vnc }

@@ -30,7 +30,7 @@ export async function prune(
   const parcel = node.parcel(params.name)
   if (!(params.keep >= 1)) {
     throw new HyperparcelError('USAGE', 'At least the newest version stays', {
-      hint: `"hyperparcel remove ${parcel.name}" removes all of it.`
+      hint: `\`hyperparcel remove ${parcel.name}\` removes all of it.`
     })
   }
   if (params.dryRun === true) {

@@ -51,8 +51,8 @@ export async function config(
   { key, value }: Params<'config'>
 ): Promise<Result<'config'>> {
   if (key !== undefined && value !== undefined) await daemon.config.setText(key, value)
-  const all = daemon.config.settings as Record<string, unknown>
-  return { config: key === undefined ? all : { [key]: all[key] ?? null } }
+  if (key !== undefined) return { config: { [key]: daemon.config.get(key) } }
+  return { config: daemon.config.settings as Record<string, unknown> }
 }
 
 /** Bytes on disk of everything in a directory. */

@@ -71,7 +71,7 @@ function notOnline(node: FleetNode, parcel: ParcelInfo, holder: string): Hyperpa
     'LEASE_HELD',
     `${holder} holds the lease of ${parcel.name} and is not online`,
     {
-      hint: `Start the daemon on ${holder} and try again. Next time "hyperparcel suspend ${parcel.name} --to ${node.registry.name}" there gives the lease in advance.`,
+      hint: `Start the daemon on ${holder} and try again. Next time, give the lease in advance there: \`hyperparcel suspend ${parcel.name} --to ${node.registry.name}\`.`,
       context: { parcel: parcel.name, holder, online: false }
     }
   )

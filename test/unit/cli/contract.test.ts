@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import test from 'brittle'
 import { EXIT_OF_CODE, HyperparcelError } from '../../../lib/base/errors.ts'
 import { COMMANDS, LATER } from '../../../lib/cli/commands/index.ts'
+import { typedHint } from '../../../lib/cli/typed.ts'
 import { runCli, startCli } from '../../helpers/cli.ts'
 import { startFakeDaemon, temporaryHome } from '../../helpers/fake-daemon.ts'
 
@@ -56,6 +57,35 @@ test('errors of the daemon keep their code, and become exit codes', async (t) =>
   const text = await runCli(['--home', paths.home, 'resume', 'work'])
   t.is(text.stdout, '')
   t.is(text.stderr, 'hyperparcel: No way\nTry this.\n')
+})
+
+test('hints are typed as they have to be typed here', (t) => {
+  const hint = 'Say `hyperparcel resume work`, or there: `hyperparcel suspend work`.'
+  t.is(typedHint(hint, undefined), hint)
+  t.is(
+    typedHint(hint, '/my home'),
+    "Say `hyperparcel --home '/my home' resume work`, or there: `hyperparcel suspend work`."
+  )
+  t.is(typedHint('See "hyperparcel ls".', undefined), 'See `hyperparcel ls`.', 'one kind of quotes')
+  t.is(typedHint('See `hyperparcel help ls`.', '/h'), 'See `hyperparcel help ls`.')
+})
+
+test('usage errors name the help that fits', async (t) => {
+  const cases: [string[], string][] = [
+    [['suspend'], 'help suspend'],
+    [['daemon', 'run', '--nope'], 'help daemon run'],
+    [['daemon', 'frob'], 'help daemon'],
+    [['-V'], '--help'],
+    [['help', 'nosuch'], '--help']
+  ]
+  for (const [argv, help] of cases) {
+    const run = await runCli(argv)
+    t.is(run.code, 2, argv.join(' '))
+    t.ok(run.stderr.endsWith(`See \`hyperparcel ${help}\`.\n`), run.stderr)
+  }
+  t.ok((await runCli(['help', 'daemon', 'run'])).stdout.startsWith('Usage: hyperparcel daemon run'))
+  t.ok((await runCli(['help', 'nosuch'])).stderr.includes('Unknown command nosuch'))
+  t.ok((await runCli(['help', 'invite'])).stdout.includes('(default: 10m)'))
 })
 
 test('global options stand before and after the command', async (t) => {
@@ -165,12 +195,20 @@ test('a daemon that dies under a request is an error with a hint', async (t) => 
 
 test('destructive verbs need --yes without a terminal', async (t) => {
   const { paths, calls } = await startFakeDaemon(t, {
+    lease: ({ name }) => {
+      if (name !== 'work') throw new HyperparcelError('PARCEL_NOT_FOUND', 'There is none')
+      return { parcel: name, holder: 'home', epoch: 1, state: 'held' }
+    },
     discard: () => ({ parcel: 'work', version: 3 })
   })
+  for (const verb of ['discard', 'evict', 'remove']) {
+    const run = await runCli(['--home', paths.home, verb, 'nope', '--json'])
+    t.is(run.code, 3, `${verb}: no question about a parcel that is not there`)
+  }
   const refused = await runCli(['--home', paths.home, 'discard', 'work', '--json'])
   t.is(refused.code, 7)
   t.is((refused.json['error'] as { code: string }).code, 'CONFIRM')
-  t.is(calls.length, 0)
+  t.absent(calls.some(({ method }) => method === 'discard'))
   const done = await runCli(['--home', paths.home, 'discard', 'work', '--yes', '--json'])
   t.is(done.code, 0)
   t.alike(done.json, { parcel: 'work', version: 3 })
