@@ -1,14 +1,22 @@
-/** The most memory that some processes have resident at one moment. */
+/** The most memory that the processes of a device have resident at one moment. */
 import { residentBytes } from './cpu.ts'
 
 const SAMPLE_MS = 50
 
-/** `end` returns it, in bytes. */
-export function watchMemory(pids: () => number[]): { end(): number } {
-  let most = 0
+export interface Resident {
+  daemonBytes: number
+  runnersBytes: number
+}
+
+/** `end` returns it; both figures are of the same moment. */
+export function watchMemory(home: { daemonPid: number; runners(): number[] }): { end(): Resident } {
+  let most: Resident = { daemonBytes: 0, runnersBytes: 0 }
   const look = () => {
-    const now = pids().reduce((sum, pid) => sum + residentBytes(pid), 0)
-    if (now > most) most = now
+    const now = {
+      daemonBytes: residentBytes(home.daemonPid),
+      runnersBytes: home.runners().reduce((sum, pid) => sum + residentBytes(pid), 0)
+    }
+    if (totalBytes(now) > totalBytes(most)) most = now
   }
   const timer = setInterval(look, SAMPLE_MS)
   return {
@@ -18,4 +26,8 @@ export function watchMemory(pids: () => number[]): { end(): number } {
       return most
     }
   }
+}
+
+export function totalBytes({ daemonBytes, runnersBytes }: Resident): number {
+  return daemonBytes + runnersBytes
 }
