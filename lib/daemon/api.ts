@@ -40,7 +40,13 @@ export interface Api extends VersionApi {
   /** Version 1, without memory. `PARCEL_EXISTS`, `IMAGE_UNREADABLE`, `IMAGE_INVALID`, `DISK_FULL`. */
   create: Method<
     CreateParams,
-    { parcel: string; version: number; bytes_read: number; bytes_stored: number }
+    {
+      parcel: string
+      version: number
+      bytes_read: number
+      bytes_stored: number
+      low_space?: LowSpace
+    }
   >
   ls: Method<None, { parcels: ParcelRow[] }>
   show: Method<Named, { parcel: ParcelDetail }>
@@ -326,6 +332,15 @@ export interface SuspendResult {
   already_suspended?: true
   /** Milliseconds since the command came, by step. */
   trace: Record<string, number>
+  low_space?: LowSpace
+}
+
+/** The disk of the home fills up. */
+export interface LowSpace {
+  bytes_free: number
+  /** About what `command` would give back; null where pruning gives nothing worth a word. */
+  bytes_prunable: number
+  command: string | null
 }
 
 export interface ServeParams extends Named {
@@ -370,6 +385,8 @@ export interface StatusResult {
   bytes_stored: number
   /** Free on its file system. */
   bytes_free: number
+  /** Absent while that is enough. */
+  low_space?: LowSpace
 }
 
 export interface ConfigParams {

@@ -1,6 +1,7 @@
 /** prune forgets old versions and gives the disk back, and nothing that is kept is harmed. Real devices, no VM. */
 import { execFile } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { copyFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import test from 'brittle'
@@ -111,6 +112,47 @@ test(
     for (const device of [home, office]) t.is((await device.ok(['verify']))['bad'], 0)
   }
 )
+
+test('prune beside commits, exports and clones', { timeout: 300_000 }, async (t) => {
+  if (!need(t, 'qemu-tools', 'nbd-tools', 'qemu')) return
+  t.comment(`seed ${random.seed}`)
+  const fleet = await Fleet.open(t)
+  const home = await fleet.first()
+  const first = await create(fleet, home)
+  for (const bytes of [32, 24]) await write(fleet, home, 0, bytes * MIB)
+  const old = path.join(fleet.directory, 'old')
+  await home.ok(['export', 'work', old, '--version', '1'])
+
+  // What is open stays, whatever its number.
+  const serving = home.start(['serve', 'work', '--version', '1'])
+  const { volumes } = (await serving.first()) as { volumes: { disk0: string } }
+  const pruned = await home.ok(['prune', 'work', '--keep', '1', '--yes'])
+  t.alike([pruned['kept'], pruned['dropped']], [[1, 3], [2]])
+  await tool('nbdcopy', volumes.disk0, old)
+  t.is(await sha256(old), first, 'an old version that is being served')
+  await serving.interrupt()
+
+  // Another parcel is made of the same data while the version that has it goes.
+  const hash = await write(fleet, home, 0, 32 * MIB)
+  await copyFile(path.join(fleet.directory, 'written'), old)
+  await write(fleet, home, 0, 32 * MIB)
+  const big = await rawImage(path.join(fleet.directory, 'big'), 96 * MIB, [
+    { offset: 0, data: randomBytes(96 * MIB) }
+  ])
+  const creating = home.start(['create', 'copy', '--disk', old, '--disk', big, '--memory', '64M'])
+  await creating.saw('reading big')
+  await home.kill('runner', 'SIGSTOP')
+  const beside = await home.ok(['prune', 'work', '--keep', '1', '--yes'])
+  t.ok((beside['dropped'] as number[]).includes(4), 'maps and all that the commit has not found')
+  await home.kill('runner', 'SIGCONT')
+  const { code, json } = await creating.done
+  t.is(code, 0, JSON.stringify(json))
+  t.is(await exported(fleet, home, 'copy'), hash)
+  const { versions } = (await home.ok(['log', 'copy'])) as { versions: Json[] }
+  t.is(versions[0]['bytes_new'], 96 * MIB, 'nothing of it was stored anew')
+  await home.ok(['prune', 'work', '--keep', '1', '--yes'])
+  t.is((await home.ok(['verify']))['bad'], 0)
+})
 
 test(
   'killed anywhere, prune harms nothing, and the next one goes on',

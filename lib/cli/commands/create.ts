@@ -1,6 +1,7 @@
 import path from 'node:path'
 import type { CliCommand } from '../command.ts'
 import { usage } from '../failure.ts'
+import { warnOfLowSpace } from '../low-space.ts'
 import { collect, parseCount, parseParcelVersion, parseSize } from '../parse.ts'
 import { formatBytes } from '../ui/format.ts'
 
@@ -62,6 +63,7 @@ export const create: CliCommand = {
       options.from !== undefined
         ? `Created ${result.parcel} from ${options.from.parcel}. Start it with \`hyperparcel resume ${result.parcel}\`.`
         : `Created ${result.parcel}: read ${formatBytes(result.bytes_read)}, stored ${formatBytes(result.bytes_stored)}. Start it with \`hyperparcel resume ${result.parcel}\`.`
+    warnOfLowSpace(context, result.low_space)
     return { json: result, text }
   }
 }

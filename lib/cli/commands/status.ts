@@ -1,4 +1,5 @@
 import type { CliCommand } from '../command.ts'
+import { warnOfLowSpace } from '../low-space.ts'
 import { formatBytes, formatFields } from '../ui/format.ts'
 
 export const status: CliCommand = {
@@ -16,6 +17,7 @@ export const status: CliCommand = {
       ['running', result.running.length === 0 ? 'nothing' : result.running.join(', ')],
       ['stored', `${formatBytes(result.bytes_stored)}, ${formatBytes(result.bytes_free)} free`]
     ])
+    warnOfLowSpace(context, result.low_space)
     return { json: result, text }
   }
 }

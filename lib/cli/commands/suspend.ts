@@ -1,5 +1,6 @@
 import type { CliCommand } from '../command.ts'
 import { parseCount } from '../parse.ts'
+import { warnOfLowSpace } from '../low-space.ts'
 import { heldText, snapshotText } from '../snapshot-text.ts'
 
 interface Options {
@@ -39,6 +40,7 @@ export const suspend: CliCommand = {
     } else if (options.to !== undefined) {
       lines.push(`${options.to} was not reached: it gets the lease when both are online.`)
     }
+    warnOfLowSpace(context, result.low_space)
     return { json: result, text: lines.join('\n') }
   }
 }

@@ -42,7 +42,8 @@ export async function status(daemon: Daemon): Promise<Result<'status'>> {
     online: peers.map(({ publicKey }) => node!.registry.nameOf(publicKey)),
     running: running.map(({ parcel }) => node!.registry.parcel(parcel)?.name ?? ''),
     bytes_stored: await diskUsage(daemon.paths.store),
-    bytes_free: bavail * bsize
+    bytes_free: bavail * bsize,
+    low_space: (await node?.lowSpace.look()) ?? undefined
   }
 }
 

@@ -60,6 +60,58 @@ test('remove and evict need --yes without a terminal', async (t) => {
   t.is(calls.length, 2)
 })
 
+test('prune says what goes before it asks', async (t) => {
+  const { paths, calls } = await startFakeDaemon(t, {
+    prune: ({ name, dryRun }) => ({
+      parcel: name,
+      bytes_freed: dryRun === true ? 0 : 2 * 1024 ** 2,
+      bytes_pending: dryRun === true ? 0 : 1024 ** 2,
+      bytes_expected: 3 * 1024 ** 2,
+      blocks_dropped: 48,
+      kept: [6, 7],
+      dropped: [1, 2, 3, 5],
+      only_copies: [5]
+    })
+  })
+  const argv = ['--home', paths.home, 'prune', 'work', '--keep', '2']
+  const refused = await runCli([...argv, '--json'])
+  const { code, message } = refused.json['error'] as { code: string; message: string }
+  t.alike([refused.code, code], [7, 'CONFIRM'])
+  t.ok(message.includes('versions 1 to 3, 5 of work on this device, about 3.0 MiB'), message)
+  t.ok(message.includes('No other device is known to have version 5'), message)
+  t.is((await runCli([...argv, '--dry-run'])).code, 0)
+  const done = await runCli([...argv, '--yes'])
+  t.alike(
+    calls.map(({ params }) => JSON.parse(JSON.stringify(params)) as unknown),
+    [
+      { name: 'work', keep: 2, dryRun: true },
+      { name: 'work', keep: 2, dryRun: true },
+      { name: 'work', keep: 2 }
+    ]
+  )
+  t.ok(done.stdout.startsWith('Gave 2.0 MiB back: versions 1 to 3, 5 of work dropped'))
+  t.ok(done.stdout.includes('Another 1.0 MiB come back when'), done.stdout)
+  t.is((await runCli(['--home', paths.home, 'prune', 'work'])).code, 2)
+  t.is((await runCli(['--home', paths.home, 'prune', 'work', '--keep', '0'])).code, 2)
+})
+
+test('a disk that fills up is mentioned beside the result', async (t) => {
+  const low_space = {
+    bytes_free: 1024 ** 3,
+    bytes_prunable: 5 * 1024 ** 3,
+    command: 'hyperparcel prune work --keep 3'
+  }
+  const { paths } = await startFakeDaemon(t, {
+    create: () => ({ parcel: 'a', version: 1, bytes_read: 0, bytes_stored: 0, low_space })
+  })
+  const argv = ['--home', paths.home, 'create', 'a', '--size', '1G']
+  const text = await runCli(argv)
+  t.ok(text.stderr.includes('Only 1.0 GiB are free'), text.stderr)
+  t.ok(text.stderr.includes('`hyperparcel prune work --keep 3` would give about 5.0 GiB back'))
+  const json = await runCli([...argv, '--json'])
+  t.alike([json.stderr, json.json['low_space']], ['', low_space])
+})
+
 test('verify ends with 6 when something is bad, and says how much', async (t) => {
   let result = CLEAN
   const { paths, calls } = await startFakeDaemon(t, { verify: () => result })
