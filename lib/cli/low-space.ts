@@ -1,5 +1,5 @@
 /** The warning that the disk fills up, beside whatever a command did. */
-import type { LowSpace } from '../daemon/api.ts'
+import type { LowSpace } from '../daemon/api-versions.ts'
 import type { Context } from './context.ts'
 import { formatBytes } from './ui/format.ts'
 

@@ -1,14 +1,8 @@
 /** The daemon's socket: each connection gets the methods of `api.ts`, checked for a fleet, with their rules on cancelling. */
 import type { Socket } from 'node:net'
 import { Channel, type Handlers, type RequestContext } from '../ipc/channel.ts'
-import {
-  METHODS,
-  obeyedSignal,
-  type LowSpace,
-  type MethodName,
-  type Params,
-  type Result
-} from './api.ts'
+import { METHODS, obeyedSignal, type MethodName, type Params, type Result } from './api.ts'
+import type { LowSpace } from './api-versions.ts'
 import type { Daemon } from './daemon.ts'
 import type { UseCaseContext } from './use-cases/context.ts'
 import { create } from './use-cases/create.ts'

@@ -56,6 +56,14 @@ export interface EvictResult {
   bytes_missing: number
 }
 
+/** The disk of the home fills up. */
+export interface LowSpace {
+  bytes_free: number
+  /** About what `command` would give back; null where pruning gives nothing worth a word. */
+  bytes_prunable: number
+  command: string | null
+}
+
 /** Of one parcel, or of all. */
 export interface StatsResult {
   parcel: string | null

@@ -10,7 +10,7 @@
  */
 import type { Check } from '../base/check.ts'
 import type { Progress } from '../base/progress.ts'
-import { VERSION_METHODS, type VersionApi } from './api-versions.ts'
+import { VERSION_METHODS, type LowSpace, type VersionApi } from './api-versions.ts'
 
 export interface Method<P, R> {
   params: P
@@ -333,14 +333,6 @@ export interface SuspendResult {
   /** Milliseconds since the command came, by step. */
   trace: Record<string, number>
   low_space?: LowSpace
-}
-
-/** The disk of the home fills up. */
-export interface LowSpace {
-  bytes_free: number
-  /** About what `command` would give back; null where pruning gives nothing worth a word. */
-  bytes_prunable: number
-  command: string | null
 }
 
 export interface ServeParams extends Named {

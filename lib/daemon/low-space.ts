@@ -3,7 +3,7 @@
  */
 import { statfs } from 'node:fs/promises'
 import { silent } from '../base/progress.ts'
-import type { LowSpace } from './api.ts'
+import type { LowSpace } from './api-versions.ts'
 import type { FleetNode } from './node.ts'
 import { planPrune } from './prune-plan.ts'
 
@@ -14,7 +14,7 @@ const BYTES = 20 * 1024 ** 3
 const KEEP = [3, 1]
 /** Not worth a word. */
 const PRUNABLE_BYTES_MIN = 16 * 1024 ** 2
-/** For so long an answer counts, unless versions were made or dropped. */
+/** For so long an answer counts, unless versions were made or blocks deleted. */
 const AGAIN_MS = 60_000
 
 export function isLow(freeBytes: number, totalBytes: number): boolean {
@@ -33,6 +33,11 @@ export class LowSpaceWatch {
     this.#node = node
   }
 
+  /** Blocks were deleted: what was known of them is not true any more. */
+  forget(): void {
+    this.#known = null
+  }
+
   /** Null while there is room enough. */
   async look(): Promise<LowSpace | null> {
     const { bavail, blocks, bsize } = await statfs(this.#node.paths.home)
@@ -43,7 +48,7 @@ export class LowSpaceWatch {
   #suggestion(): Promise<Suggestion> {
     const { registry } = this.#node
     const counts = registry.parcels().map(({ id }) => registry.versions(id).length)
-    const key = `${counts.join()} ${this.#node.evicting}`
+    const key = counts.join()
     const now = performance.now()
     if (this.#known === null || this.#known.key !== key || now - this.#known.at > AGAIN_MS) {
       const found = this.#suggest().catch((err: unknown) => {

@@ -130,6 +130,7 @@ export async function drop(node: FleetNode, blocks: BlockSet, work: Work): Promi
     }
   }
   await node.store.flush()
+  node.lowSpace.forget()
   faultPoint('swept')
 }
 
