@@ -12,6 +12,7 @@ import {
   daemonGone,
   type DaemonClient
 } from '../daemon/client.ts'
+import { programText } from './typed.ts'
 import { JsonLinesRenderer } from './ui/json-lines.ts'
 import { quietRenderer, type Output, type Renderer } from './ui/renderer.ts'
 import { TerminalRenderer } from './ui/terminal.ts'
@@ -45,6 +46,8 @@ export interface RequestOptions {
   onevent?: (event: ApiEvent) => void
   /** Obeys only this, for what has to happen after a Ctrl-C. */
   signal?: AbortSignal
+  /** After a Ctrl-C the daemon's answer still counts for that long. */
+  settleMs?: number
 }
 
 export class Context {
@@ -93,6 +96,7 @@ export class Context {
     try {
       return await this.#client.call(method, params, {
         signal: opts.signal ?? this.signal,
+        settleMs: opts.settleMs,
         onevent
       })
     } finally {
@@ -118,6 +122,11 @@ export class Context {
     })
     const gone = this.#client?.closed.then(() => false) ?? stop
     if (!(await Promise.race([stop, gone]))) throw daemonGone()
+  }
+
+  /** A command as this user has to type it: with `--home` where it was given. */
+  typed(command: string): string {
+    return `${programText(this.#homeOption)} ${command}`
   }
 
   /** A remark for people, on stderr: not with `--json` or `--quiet`. */

@@ -234,6 +234,10 @@ export interface ParcelRow {
   time: string
   /** Device that holds the lease; null where it is free. */
   holder: string | null
+  /** With state `elsewhere`: what the holder says; null where it is not online. */
+  elsewhere: 'running' | 'suspended' | null
+  /** Has the newest version a memory image? Without one it boots. */
+  memory: boolean
   /** Of the newest version: all of it, and what is stored here. */
   bytes_total: number
   bytes_local: number
@@ -279,6 +283,8 @@ export interface VersionRow {
   replicas: number
   /** With a memory image, or a boot. */
   memory: boolean
+  /** What made it: `create`, `suspend`, `checkpoint`, `rollback` …; null where its record is not stored here. */
+  cause: string | null
 }
 
 export type FetchMode = 'demand' | 'working-set' | 'all'

@@ -2,12 +2,13 @@
 import { HyperparcelError } from '../base/errors.ts'
 import type { ParcelInfo } from '../fleet/index.ts'
 import type { FleetNode } from './node.ts'
-import type { RunnerPurpose } from './runners.ts'
+import type { Runner, RunnerPurpose } from './runners.ts'
 
 /** `verb`: the command that needs it running. */
 export function notRunning(node: FleetNode, parcel: ParcelInfo, verb: string): HyperparcelError {
   const { name } = parcel
   const runner = node.runners.get(parcel.id)
+  if (runner?.purpose === 'vm') return error(`${name} ${CHANGING}`, TRY_AGAIN)
   if (runner !== null) {
     const [what, hint] = OTHER_USE[runner.purpose === 'serve' ? 'serve' : 'work']
     return error(`${name} does not run on this device: it is ${what}`, hint)
@@ -33,12 +34,15 @@ export function notRunning(node: FleetNode, parcel: ParcelInfo, verb: string): H
 /** A command cannot have the parcel; `wanted`: what it would have done with it. */
 export function alreadyInUse(
   parcel: ParcelInfo,
-  known: RunnerPurpose | undefined,
+  known: Runner | undefined,
   wanted: RunnerPurpose
 ): HyperparcelError {
   const { name } = parcel
-  if (known !== 'vm') {
-    const [what, hint] = OTHER_USE[known ?? 'work']
+  if (known?.purpose === 'vm' && known.ending) {
+    return new HyperparcelError('PARCEL_RUNNING', `${name} ${CHANGING}`, { hint: TRY_AGAIN })
+  }
+  if (known?.purpose !== 'vm') {
+    const [what, hint] = OTHER_USE[known?.purpose ?? 'work']
     return new HyperparcelError('PARCEL_RUNNING', `${name} is ${what} on this device`, { hint })
   }
   if (wanted === 'vm') {
@@ -50,6 +54,9 @@ export function alreadyInUse(
     hint: `This needs it suspended or off: \`hyperparcel suspend ${name}\` or \`hyperparcel poweroff ${name}\` first.`
   })
 }
+
+const CHANGING = 'is just being started or stopped on this device'
+const TRY_AGAIN = 'Try again in a moment.'
 
 /** What else a parcel is in the hands of a runner, and what to do about it. */
 const OTHER_USE: Readonly<Record<Exclude<RunnerPurpose, 'vm'>, [string, string]>> = {

@@ -28,10 +28,12 @@ const ENTRIES_SENT = 16
 const HANDOFF_TIMEOUT_MS = 600_000
 const LEASE_TIMEOUT_MS = 10_000
 
-/** Of one version: is all of it here, durably, and is it open here? */
+/** Of one version: is all of it here, durably, and is it open here? Of its parcel: does it run here? */
 export interface HoldsAnswer {
   holds: boolean
   uses?: boolean
+  /** Does the parcel run there? */
+  runs?: boolean
 }
 
 export class PeerApi {
@@ -121,8 +123,9 @@ export class PeerApi {
       .versions(Buffer.from(parcel, 'hex'))
       .find((known) => known.version.toString('hex') === version)
     const uses = this.#node.runners.uses(version)
-    if (info === undefined || this.#node.evicting) return { holds: false, uses }
-    return { holds: await this.#node.versions.holds(info), uses }
+    const runs = this.#node.runners.get(Buffer.from(parcel, 'hex'))?.purpose === 'vm'
+    if (info === undefined || this.#node.evicting) return { holds: false, uses, runs }
+    return { holds: await this.#node.versions.holds(info), uses, runs }
   }
 
   /** The device that suspended a parcel grants it to the first one that asks. */

@@ -24,6 +24,9 @@ import { alreadyInUse, notRunning } from './not-running.ts'
 /** A runner that has nothing more to do ends within that time. */
 const END_MS = 10_000
 
+/** Commands that need a VM which nobody is starting or stopping. */
+const SETTLED_ONLY = new Set(['suspend', 'checkpoint', 'poweroff'])
+
 export type RunnerPurpose = 'vm' | 'serve' | 'work'
 
 export interface Runner {
@@ -71,7 +74,7 @@ export class Runners {
   /** The runner of a running VM. Throws `PARCEL_NOT_RUNNING`; `verb`: the command that wants it. */
   running(parcel: ParcelInfo, verb: string): Runner {
     const runner = this.get(parcel.id)
-    if (runner !== null && runner.purpose === 'vm') return runner
+    if (runner?.purpose === 'vm' && (!runner.ending || !SETTLED_ONLY.has(verb))) return runner
     throw notRunning(this.#node, parcel, verb)
   }
 
@@ -80,7 +83,7 @@ export class Runners {
     const id = parcel.id.toString('hex')
     const known = this.#byParcel.get(id)
     if (known !== undefined || this.#starting.has(id)) {
-      throw alreadyInUse(parcel, known?.purpose, purpose)
+      throw alreadyInUse(parcel, known, purpose)
     }
     this.#starting.add(id)
     try {
@@ -103,7 +106,7 @@ export class Runners {
     const id = parcel.id.toString('hex')
     const known = this.#byParcel.get(id)
     if (known !== undefined || this.#starting.has(id)) {
-      throw alreadyInUse(parcel, known?.purpose, 'work')
+      throw alreadyInUse(parcel, known, 'work')
     }
     this.#starting.add(id)
     return () => void this.#starting.delete(id)

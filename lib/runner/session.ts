@@ -295,7 +295,9 @@ export class Session {
 
   #running(): VmSession {
     if (this.#vm !== null) return this.#vm
-    throw new HyperparcelError('PARCEL_NOT_RUNNING', 'No VM runs here')
+    throw new HyperparcelError('PARCEL_NOT_RUNNING', 'The VM is still being started', {
+      hint: 'Try again in a moment.'
+    })
   }
 
   #report(): void {

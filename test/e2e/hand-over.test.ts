@@ -20,10 +20,10 @@ test('the lease of a suspended parcel can still be given away', { timeout: 120_0
     'nothing new, but delivered'
   )
   t.alike((await office.ok(['lease', 'disk']))['holder'], 'office')
-  t.alike(
-    (await home.ok(['log', 'disk']))['versions'],
-    (await office.ok(['log', 'disk']))['versions']
-  )
+  const row = await home.parcel('disk')
+  t.alike([row?.['state'], row?.['elsewhere']], ['elsewhere', 'suspended'], 'office says so')
+  const { versions } = await home.ok(['log', 'disk'])
+  t.is((versions as unknown[]).length, 1, 'no new version')
 
   for (const verb of ['suspend', 'checkpoint', 'poweroff', 'console']) {
     const { code, error } = await home.run([verb, 'disk'])
@@ -41,6 +41,7 @@ test('the lease of a suspended parcel can still be given away', { timeout: 120_0
 
   await home.ok(['daemon', 'stop'])
   const back = await office.ok(['suspend', 'disk', '--to', 'home'])
-  t.is(back['lease_delivered'], false, 'home learns of it when it is back')
+  t.is(back['lease_delivered'], false)
+  t.is((await office.parcel('disk'))?.['elsewhere'], null, 'home cannot be asked')
   await until(async () => (await home.ok(['lease', 'disk']))['holder'] === 'home')
 })

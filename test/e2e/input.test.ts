@@ -49,7 +49,7 @@ test('nonsense is refused, and nothing is left of it', { timeout: 180_000 }, asy
   const disk = (error: string, file: string, says: RegExp) =>
     create(error, says, '--disk', at(file))
   await refuse(t, home, [
-    disk('IMAGE_UNREADABLE', 'missing', /missing cannot be read/),
+    disk('IMAGE_UNREADABLE', 'missing', /missing cannot be read: there is no such file/),
     disk('IMAGE_UNREADABLE', 'folder', /is a directory/),
     disk('IMAGE_UNREADABLE', 'pipe', /not a regular file/),
     disk('IMAGE_INVALID', 'empty', /is empty/),

@@ -1,6 +1,7 @@
 import type { CliCommand } from '../command.ts'
 import { parseCount } from '../parse.ts'
 import { warnOfLowSpace } from '../low-space.ts'
+import { settled } from '../settled.ts'
 import { heldText, snapshotText } from '../snapshot-text.ts'
 
 interface Options {
@@ -25,7 +26,7 @@ export const suspend: CliCommand = {
       .option('--wait-replicas <n>', 'return when that many peers hold all of it', parseCount(0))
   },
   async run(context, [name], options: Options) {
-    const result = await context.request('suspend', { name, ...options })
+    const result = await settled(context, 'suspend', { name, ...options })
     const lines = [
       result.already_suspended === true
         ? `${result.parcel} is suspended already: version ${result.version}; ${heldText(result.replicas)}.`

@@ -53,7 +53,7 @@ export async function config(
 ): Promise<Result<'config'>> {
   if (key !== undefined && value !== undefined) await daemon.config.setText(key, value)
   if (key !== undefined) return { config: { [key]: daemon.config.get(key) } }
-  return { config: daemon.config.settings as Record<string, unknown> }
+  return { config: daemon.config.settings }
 }
 
 /** Bytes on disk of everything in a directory. */

@@ -3,9 +3,62 @@ import { existsSync } from 'node:fs'
 import test from 'brittle'
 import { EXIT_OF_CODE, HyperparcelError } from '../../../lib/base/errors.ts'
 import { COMMANDS, LATER } from '../../../lib/cli/commands/index.ts'
+import type { ParcelDetail, ResumeResult } from '../../../lib/daemon/api.ts'
 import { typedHint } from '../../../lib/cli/typed.ts'
 import { runCli, startCli } from '../../helpers/cli.ts'
 import { startFakeDaemon, temporaryHome } from '../../helpers/fake-daemon.ts'
+
+const SHOWN: ParcelDetail = {
+  name: 'work',
+  state: 'elsewhere',
+  version: 2,
+  time: '2026-01-01T00:00:00.000Z',
+  holder: 'home',
+  elsewhere: null,
+  memory: true,
+  bytes_total: 0,
+  bytes_local: 0,
+  waiting_ms: 0,
+  note: null,
+  id: '00',
+  epoch: 1,
+  versions: 1,
+  volumes: [],
+  machine: {
+    vmm: '',
+    vmm_version: '',
+    machine_type: '',
+    accel: '',
+    cpu_model: '',
+    cpus: 0,
+    memory_bytes: 0
+  },
+  serial: null,
+  vnc: null,
+  clock: null
+}
+
+const RESUMED: ResumeResult = {
+  parcel: 'work',
+  version: 2,
+  epoch: 1,
+  booted: false,
+  resume_ms: 1,
+  bytes_fetched: 0,
+  vnc: '/vnc',
+  serial: '/serial',
+  volumes: {},
+  clock: 'rtc',
+  trace: {}
+}
+
+test('what is not known is not shown as empty', async (t) => {
+  const { paths } = await startFakeDaemon(t, { show: () => ({ parcel: SHOWN }) })
+  const { stdout } = await runCli(['--home', paths.home, 'show', 'work'])
+  t.ok(/^state: +on home$/m.test(stdout), stdout)
+  t.ok(/^volumes: +not known here yet/m.test(stdout), stdout)
+  t.absent(/machine|VMM/.test(stdout), stdout)
+})
 
 test('usage errors end with 2 and say what to do', async (t) => {
   const cases: [string[], RegExp][] = [
@@ -176,6 +229,37 @@ test('Ctrl-C cancels what is under way and ends with 130', async (t) => {
   t.is((json['error'] as { code: string }).code, 'INTERRUPTED')
   await new Promise((resolve) => setTimeout(resolve, 50))
   t.is((reason as HyperparcelError).code, 'INTERRUPTED', 'the daemon was told')
+})
+
+test('after Ctrl-C a resume says whether the parcel runs', async (t) => {
+  let state: 'running' | 'suspended' = 'running'
+  const { paths } = await startFakeDaemon(t, {
+    resume: (_params, { event, signal }) => {
+      event({ phase: 'booting' })
+      return new Promise((resolve, reject) => {
+        const done = () =>
+          state === 'running' ? resolve(RESUMED) : reject(signal.reason as HyperparcelError)
+        signal.addEventListener('abort', () => setTimeout(done, 20))
+      })
+    },
+    show: () => ({ parcel: { ...SHOWN, state } })
+  })
+  for (const [now, message, hint] of [
+    ['running', 'Interrupted: work is running now', 'suspend work'],
+    ['suspended', 'Interrupted: work is suspended now', 'resume work']
+  ] as const) {
+    state = now
+    const run = startCli(['--home', paths.home, '--json', 'resume', 'work'])
+    await run.saw('booting')
+    run.interrupt()
+    const { code, json, stdout } = await run.done
+    t.is(code, 130)
+    t.is(stdout.trimEnd().split('\n').length, 1)
+    const error = json['error'] as { message: string; hint: string; context: { state: string } }
+    t.is(error.message, message)
+    t.ok(error.hint.includes(`hyperparcel --home ${paths.home} ${hint}`), error.hint)
+    t.is(error.context.state, now)
+  }
 })
 
 test('a daemon that dies under a request is an error with a hint', async (t) => {
