@@ -23,6 +23,8 @@ import { alreadyInUse, notRunning } from './not-running.ts'
 
 /** A runner that has nothing more to do ends within that time. */
 const END_MS = 10_000
+/** A runner that works tells how it is within that time. */
+const STATUS_MS = 2000
 
 /** Commands that need a VM which nobody is starting or stopping. */
 const SETTLED_ONLY = new Set(['suspend', 'checkpoint', 'poweroff'])
@@ -57,6 +59,15 @@ export class Runners {
 
   list(): Runner[] {
     return [...this.#byParcel.values()]
+  }
+
+  /** Asks all runners how they are. */
+  async refreshStatus(): Promise<void> {
+    const asked = this.list().map(async (runner) => {
+      const signal = AbortSignal.timeout(STATUS_MS)
+      runner.status = await runner.process.call('status', null, { signal })
+    })
+    await Promise.allSettled(asked) // one that hangs or ended is as it was
   }
 
   /** Ids (hex) of versions that are open in runners here. */

@@ -64,7 +64,7 @@ test('prune gives back what no version needs', { timeout: 300_000 }, async (t) =
   )
   t.is((await home.ok(['prune', 'work', '--keep', '2', '--yes']))['blocks_dropped'], 0)
 
-  await home.ok(['remove', 'copy', '--yes'])
+  t.ok(Number((await home.ok(['remove', 'copy', '--yes']))['bytes_freed']) < MIB, 'not its own')
   const again = await home.ok(['prune', 'work', '--keep', '1', '--yes'])
   t.alike(again['dropped'], [1, 3])
   t.ok(Number(again['bytes_freed']) > 39 * MIB, 'with what only the removed clone needed')
@@ -72,6 +72,12 @@ test('prune gives back what no version needs', { timeout: 300_000 }, async (t) =
   hashes.push(await write(fleet, home, 20 * MIB, MIB))
   t.is(await exported(fleet, home, 'work'), hashes[4], 'it goes on')
   t.is((await home.ok(['verify']))['bad'], 0)
+
+  await home.ok(['create', 'last', '--from', 'work'])
+  t.ok(Number((await home.ok(['remove', 'work', '--yes']))['bytes_freed']) < 10 * MIB)
+  t.is(await exported(fleet, home, 'last'), hashes[4], 'a clone outlives its source')
+  t.ok(Number((await home.ok(['remove', 'last', '--yes']))['bytes_freed']) > 32 * MIB)
+  t.ok((await diskUsage(home)) < 8 * MIB, 'nothing is left')
 })
 
 test(

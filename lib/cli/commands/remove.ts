@@ -1,4 +1,5 @@
 import type { CliCommand } from '../command.ts'
+import { formatBytes } from '../ui/format.ts'
 
 interface Options {
   yes?: boolean
@@ -20,6 +21,9 @@ export const remove: CliCommand = {
       options.yes
     )
     const result = await context.request('remove', { name })
-    return { json: result, text: `${result.parcel} is gone.` }
+    return {
+      json: result,
+      text: `${result.parcel} is gone; ${formatBytes(result.bytes_freed)} came back.`
+    }
   }
 }

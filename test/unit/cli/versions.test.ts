@@ -49,7 +49,7 @@ test('rename, rollback', async (t) => {
 test('remove and evict need --yes without a terminal', async (t) => {
   const { paths, calls } = await startFakeDaemon(t, {
     lease: ({ name }) => ({ parcel: name, holder: null, epoch: 1, state: 'free' }),
-    remove: ({ name }) => ({ parcel: name }),
+    remove: ({ name }) => ({ parcel: name, bytes_freed: 0 }),
     evict: ({ name }) => ({ parcel: name, bytes_freed: 4096, blocks_dropped: 1, bytes_missing: 1 })
   })
   for (const verb of ['remove', 'evict']) {
