@@ -57,6 +57,12 @@ export class Runners {
     return this.#byParcel.get(parcel.toString('hex')) ?? null
   }
 
+  /** Has a runner, or is about to get one, or is reserved. */
+  inUse(parcel: Buffer): boolean {
+    const id = parcel.toString('hex')
+    return this.#byParcel.has(id) || this.#starting.has(id)
+  }
+
   list(): Runner[] {
     return [...this.#byParcel.values()]
   }

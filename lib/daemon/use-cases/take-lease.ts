@@ -11,13 +11,18 @@ const FIND_PEER_MS = 8000
 
 export type Lease = ResumeDecision & { ok: true }
 
-/** Resolves when this device holds the lease, durably. Rejects with `LEASE_HELD` and what to do. */
+/**
+ * Resolves when this device holds the lease, durably. The caller has a runner for the parcel or reserved it, else the
+ * lease might be granted away meanwhile. Rejects with `LEASE_HELD` and what to do.
+ */
 export async function takeLease(
   node: FleetNode,
   parcel: ParcelInfo,
   params: { handoff?: boolean; offline?: boolean },
   context: UseCaseContext
 ): Promise<Lease> {
+  // A peer may just be getting it from us. From now on none does: the parcel is in use here.
+  await node.leases.settled(parcel.id)
   const decide = () => node.leases.mayResume(parcel.id)
   let decision = decide()
   if (!decision.ok && decision.way === 'wait' && params.offline !== true) {
