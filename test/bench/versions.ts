@@ -80,7 +80,7 @@ async function measure(workspace: Workspace): Promise<BenchRow[]> {
   const stored = {
     ...details,
     'ours without the store around it MB': mb(sums.storedBytes),
-    'with version 1, peer MB': mb(peerBytes + base)
+    'with version 1, peer and ours MB': `${mb(peerBytes + base)} and ${mb(onDisk + before)}`
   }
   return [
     rowOf({ ...STORAGE, details: stored }, fixed('ours', onDisk / 1e6), peer),
