@@ -41,9 +41,11 @@ const PROGRAMS = [
 
 process.chdir(ROOT)
 checkNode()
-if (existsSync(LOCK)) installPackages()
+// Whoever installed the package has no sources, and its packages already.
+const sources = existsSync('tsconfig.json')
+if (sources && existsSync(LOCK)) installPackages()
 installPrograms()
-if (existsSync('tsconfig.json')) build()
+if (sources) build()
 
 function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number)

@@ -12,7 +12,7 @@ import {
   daemonGone,
   type DaemonClient
 } from '../daemon/client.ts'
-import { programText } from './typed.ts'
+import { programText, typedHint } from './typed.ts'
 import { JsonLinesRenderer } from './ui/json-lines.ts'
 import { quietRenderer, type Output, type Renderer } from './ui/renderer.ts'
 import { TerminalRenderer } from './ui/terminal.ts'
@@ -133,7 +133,7 @@ export class Context {
   note(text: string): void {
     if (this.json || this.quiet) return
     this.renderer.clear()
-    this.io.stderr.write(`${text}\n`)
+    this.io.stderr.write(`${typedHint(text, this.#homeOption)}\n`)
   }
 
   /** A line on stdout before the outcome, where the user needs it early. */
