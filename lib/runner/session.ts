@@ -21,9 +21,9 @@ import {
 import { Context } from './context.ts'
 import { Exports } from './exports.ts'
 import type { Host } from './host.ts'
-import { ImportDevice } from './import-device.ts'
+import { importImage } from './import-image.ts'
 import { findLeftovers } from './leftovers.ts'
-import { copyIn, copyOut, inspectImage } from './qemu-img.ts'
+import { copyOut, inspectImage } from './qemu-img.ts'
 import { verifyVersions } from './verify.ts'
 import { VmSession } from './vm-session.ts'
 import { VolumeSet } from './volume-set.ts'
@@ -155,26 +155,9 @@ export class Session {
     let bytesRead = 0
     for (const [i, volume] of params.volumes.entries()) {
       if (volume.file === null) continue
-      const device = new ImportDevice(commit, volumes[i])
-      const report = () =>
-        event({
-          phase: `reading ${path.basename(volume.file!)}`,
-          done: device.bytesWritten,
-          unit: 'bytes'
-        })
-      const timer = setInterval(report, 200)
-      const exports = new Exports(context.params.runDirectory)
-      try {
-        const uri = await exports.add(volume.name, device)
-        await copyIn(volume.file, volume.format, uri, signal).catch((err: unknown) => {
-          throw exports.failure ?? err // what qemu-img was told, in full
-        })
-        await device.close()
-      } finally {
-        clearInterval(timer)
-        await exports.close()
-      }
-      bytesRead += device.bytesWritten
+      const image = { ...volume, file: volume.file }
+      const { runDirectory } = context.params
+      bytesRead += await importImage(commit, volumes[i], image, { runDirectory, signal, event })
     }
     signal.throwIfAborted()
     const result = await commit.finish(metaOf(context, params, machine), volumes, null)
