@@ -30,6 +30,10 @@ const PROGRAMS = [
   ['prlimit', 'util-linux', null],
   ['fallocate', 'util-linux', null],
   ['fio', 'fio', 'the block benchmark and tests with fio'],
+  ['restic', 'restic', 'the benchmark of imports and suspends'],
+  ['borg', 'borgbackup', 'the benchmark of imports and suspends'],
+  ['casync', 'casync', 'the benchmark of imports and suspends'],
+  ['zstd', 'zstd', 'the benchmark of imports and suspends'],
   ['tcpdump', 'tcpdump', 'the search for plaintext in the traffic'],
   ['ip', 'iproute2', 'tests over a slow network'],
   ['mmdebstrap', 'mmdebstrap', 'guest with a whole Debian, for the soak']

@@ -18,9 +18,9 @@ const ROWS: Row[] = [
 ]
 
 export async function run(opts: BenchOptions): Promise<BenchRow[]> {
-  const sizeBytes = (opts.quick ? 16 : opts.large ? 2048 : 512) * 1024 * 1024
-  const runtimeMs = opts.quick ? 100 : 1000
-  const rounds = opts.quick ? 1 : opts.large ? 15 : 9
+  const sizeBytes = (opts.small ? 16 : opts.large ? 2048 : 512) * 1024 * 1024
+  const runtimeMs = opts.small ? 100 : 1000
+  const rounds = opts.rounds ?? (opts.small ? 1 : opts.large ? 15 : 9)
   const directory = await mkdtemp('/dev/shm/hyperparcel-bench-')
   const servers: ChildProcess[] = []
   try {

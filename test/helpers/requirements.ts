@@ -26,6 +26,8 @@ const REQUIREMENTS = {
   'qemu-tools': programs(['qemu-img', 'qemu-io', 'qemu-nbd'], 'qemu-utils'),
   'nbd-tools': programs(['nbdinfo', 'nbdcopy'], 'libnbd-bin'),
   fio: program('fio', 'fio'),
+  /** What the benchmarks measure us against. */
+  archivers: programs(['restic', 'borg', 'casync', 'zstd'], 'restic borgbackup casync zstd'),
   bubblewrap: program('bwrap', 'bubblewrap'),
   busybox: program('busybox', 'busybox-static'),
   tcpdump: program('tcpdump', 'tcpdump'),
