@@ -59,7 +59,7 @@ async function endDevice(home: string): Promise<void> {
 }
 
 /** Ids of our programs with that directory in their arguments, this process excepted. */
-async function processes(
+export async function processes(
   directory: string,
   which: (commandLine: string) => boolean = () => true
 ): Promise<number[]> {
@@ -106,7 +106,7 @@ function alive(pid: number): boolean {
   }
 }
 
-async function mountsBelow(directory: string): Promise<string[]> {
+export async function mountsBelow(directory: string): Promise<string[]> {
   const table = await readFile('/proc/self/mountinfo', 'utf8')
   return table
     .split('\n')

@@ -1,7 +1,6 @@
 /** The demo itself: a guest that lives at home, goes to the office, and comes back. */
 import { randomBytes } from 'node:crypto'
 import path from 'node:path'
-import { HyperparcelError } from '../../lib/base/errors.ts'
 import { formatBytes, formatDuration } from '../../lib/cli/ui/format.ts'
 import type { DaemonStatus, ResumeResult, Result, SuspendResult } from '../../lib/daemon/api.ts'
 import { SerialConsole } from '../guest/serial-console.ts'
@@ -11,13 +10,12 @@ import type { Device, Ran } from './device.ts'
 import type { Figures } from './figures.ts'
 import { GuestShell, SECRET_MIB, type Look, type Sums } from './guest-shell.ts'
 import { PlaintextSearch } from './plaintext.ts'
-import { startDht } from './private-dht.ts'
+import { meet } from './meet.ts'
 import type { Timeline } from './timeline.ts'
 
 const PARCEL = 'demo'
 const BOOT_MS = 180_000
 const ANSWER_MS = 60_000
-const MEET_MS = 30_000
 
 export interface Stage {
   /** Holds both homes. */
@@ -176,26 +174,6 @@ export async function tell(stage: Stage): Promise<Figures> {
     control: plaintext.control,
     seconds: Math.round(timeline.seconds)
   }
-}
-
-/** A DHT, a fleet of one device, and a second one that joins it. */
-async function meet({ directory, home, office, timeline }: Stage): Promise<void> {
-  const bootstrap = await startDht(directory)
-  timeline.say('', `a private DHT on ${bootstrap}`)
-  await home.run('init', '--name', 'home', '--bootstrap', bootstrap)
-  timeline.say('home', 'a new fleet')
-  const { invite } = (await home.run<Result<'invite'>>('invite', '--no-wait')).result
-  await office.run('join', invite, '--name', 'office', '--bootstrap', bootstrap)
-  const deadline = performance.now() + MEET_MS
-  for (const device of [home, office]) {
-    while ((await device.status()).peers === 0) {
-      if (performance.now() > deadline) {
-        throw new HyperparcelError('PEER_UNREACHABLE', `${device.name} finds no other device`)
-      }
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
-  }
-  timeline.say('office', 'joined it by an invite; the devices are connected')
 }
 
 /** resume, and the first sign of life of the guest. */

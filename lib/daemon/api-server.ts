@@ -9,6 +9,7 @@ import { evict } from './use-cases/evict.ts'
 import { stats } from './use-cases/stats.ts'
 import { init, invite, join } from './use-cases/fleet.ts'
 import { consoleOf, devices, lease, log, ls, show } from './use-cases/look.ts'
+import { prune } from './use-cases/prune.ts'
 import { remove, rename } from './use-cases/rename.ts'
 import { resume } from './use-cases/resume.ts'
 import { rollback } from './use-cases/rollback.ts'
@@ -53,6 +54,7 @@ const USE_CASES: UseCases = {
   config: (daemon, params) => config(daemon, params),
   verify: (daemon, params, context) => verify(daemon.node, params, context),
   evict: (daemon, params, context) => evict(daemon.node, params, context),
+  prune: (daemon, params, context) => prune(daemon.node, params, context),
   stats: (daemon, params) => stats(daemon.node, params),
   rename: (daemon, params) => rename(daemon.node, params),
   remove: (daemon, params, context) => remove(daemon.node, params, context),

@@ -15,7 +15,36 @@ export interface VersionApi {
    * `LAST_COPY`.
    */
   evict: Method<Named, EvictResult>
+  /**
+   * Forgets all but the newest versions on this device, and gives the space back of everything that no version needs.
+   * `DATA_CORRUPT` where maps are damaged.
+   */
+  prune: Method<PruneParams, PruneResult>
   stats: Method<{ name?: string }, StatsResult>
+}
+
+export interface PruneParams extends Named {
+  /** How many of the newest versions stay. */
+  keep: number
+  /** Only says what would go. */
+  dryRun?: boolean
+}
+
+export interface PruneResult {
+  parcel: string
+  /** By which store and index on the disk became smaller. */
+  bytes_freed: number
+  /** Deleted, but not given back yet: there was too little room to move what it lies among. The next time goes on. */
+  bytes_pending: number
+  /** About the bytes of the blocks that go. */
+  bytes_expected: number
+  blocks_dropped: number
+  /** Numbers of versions. */
+  kept: number[]
+  /** Those that had data here. */
+  dropped: number[]
+  /** Of these, those that no other device is known to have. */
+  only_copies: number[]
 }
 
 export interface EvictResult {
@@ -96,6 +125,7 @@ export const VERSION_METHODS: Readonly<Record<keyof VersionApi, MethodRules>> = 
   remove: { oncancel: 'ignore', onclose: 'continue' },
   verify: { oncancel: 'undo', onclose: 'undo' },
   evict: { oncancel: 'undo', onclose: 'continue' },
+  prune: { oncancel: 'undo', onclose: 'continue' },
   stats: { oncancel: 'undo', onclose: 'undo' },
   rollback: { oncancel: 'undo', onclose: 'continue' }
 }

@@ -7,12 +7,14 @@
  *   the end of the log is refused: locations in maps were made before the blocks.
  * - Nothing of a commit is referenced before `publish`, so a commit that ends anywhere before leaves only blocks
  *   that the dedup index may still find.
+ * - Whatever it was told to be stored stays stored until it is published or another one begins (`needs`).
  */
 import { randomInt } from 'node:crypto'
 import { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_ID_BYTES, IPC_FRAME_BYTES_MAX, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
 import { Reply } from '../ipc/channel.ts'
 import type { HostApi, LogKeysJson, PublishParams } from '../runner/protocol.ts'
+import { BlockSet, type Bits } from '../base/block-set.ts'
 import type { DedupIndex } from '../store/dedup-index.ts'
 import type { Log, LogStorePort } from '../store/ports.ts'
 import type { SegmentIndexer } from '../store/segment-indexer.ts'
@@ -27,6 +29,8 @@ export interface CommitHostOptions {
   keysJson(log: Buffer): LogKeysJson
   /** May a commit reference blocks of that log? Not those of a parcel that may be taken back. */
   mayReference(log: Buffer): boolean
+  /** Blocks that are about to be deleted: no commit learns of them any more. */
+  doomed(): BlockSet | null
   /** The version's record is durable in block `block` of `log`: announce it. */
   announce(version: PublishParams, log: Buffer, block: number): Promise<void>
 }
@@ -34,6 +38,13 @@ export interface CommitHostOptions {
 interface OpenCommit {
   id: number
   log: Log
+}
+
+/** What a commit that is not a version yet may reference: blocks at the end of its log, and found ones. */
+export interface CommitNeeds {
+  log: Buffer
+  from: number
+  found: BlockSet
 }
 
 type Params<M extends keyof HostApi> = HostApi[M]['params']
@@ -44,6 +55,7 @@ export class CommitHost {
   /** Differs from that of an earlier daemon, whose commits a runner may still try to go on with. */
   #id = randomInt(2 ** 31)
   #commit: OpenCommit | null = null
+  #needs: CommitNeeds | null = null
   /** What runs on the log now. */
   #tail: Promise<unknown> = Promise.resolve()
 
@@ -59,6 +71,7 @@ export class CommitHost {
     const log = await this.#opts.ownLog()
     if (id !== this.#id) throw stale()
     this.#commit = { id, log }
+    this.#needs = { log: log.key, from: log.length, found: new BlockSet() }
     return {
       commit: id,
       firstBlock: log.length,
@@ -67,14 +80,21 @@ export class CommitHost {
     }
   }
 
+  /** Nobody may delete these blocks now. */
+  needs(): CommitNeeds | null {
+    return this.#needs
+  }
+
   async lookup(ids: Buffer): Promise<Reply> {
     if (ids.byteLength % CHUNK_ID_BYTES !== 0) throw malformed()
     const { words, handles } = await this.#opts.index.lookup(ids)
     const logs: Record<number, string> = {}
+    const doomed = this.#opts.doomed()
     for (const handle of handles) {
       const log = this.#opts.index.keyOf(handle)
-      if (this.#opts.mayReference(log)) logs[handle] = log.toString('hex')
-      else forget(words, handle)
+      const gone = this.#opts.mayReference(log) ? doomed?.of(log) : EVERY
+      take(words, handle, gone, this.#needs?.found.of(log))
+      logs[handle] = log.toString('hex')
     }
     return new Reply({ logs }, [Buffer.from(words.buffer)])
   }
@@ -124,6 +144,7 @@ export class CommitHost {
       await this.#opts.index.add(log.key, params.block, [0], Buffer.alloc(0))
       await this.#opts.store.flush()
       await this.#opts.announce(params, log.key, params.block)
+      this.#needs = null
     })
   }
 
@@ -142,9 +163,20 @@ export class CommitHost {
   }
 }
 
-/** Places in that log are no places. */
-function forget(words: Uint32Array, handle: number): void {
-  for (let i = 0; i < words.length; i += 3) if (words[i] === handle + 1) words.fill(0, i, i + 3)
+const EVERY = { has: () => true }
+
+/** Places in that log: those in blocks that are `gone` are no places, the others are noted in `found`. */
+function take(
+  words: Uint32Array,
+  handle: number,
+  gone: { has(block: number): boolean } | undefined,
+  found: Bits | undefined
+): void {
+  for (let i = 0; i < words.length; i += 3) {
+    if (words[i] !== handle + 1) continue
+    if (gone?.has(words[i + 1]) === true) words.fill(0, i, i + 3)
+    else found?.add(words[i + 1])
+  }
 }
 
 async function appendAt(log: Log, first: number, blocks: Buffer[]): Promise<void> {

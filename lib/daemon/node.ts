@@ -15,6 +15,7 @@ import { Pairing } from '../fleet/pairing.ts'
 import { OVERLAY_SUFFIX } from '../runner/overlay-key.ts'
 import { LeaseKeeper } from '../lease/index.ts'
 import { Network } from '../net/network.ts'
+import type { BlockSet } from '../base/block-set.ts'
 import { DedupIndex } from '../store/dedup-index.ts'
 import { LogStore } from '../store/log-store.ts'
 import type { Log } from '../store/ports.ts'
@@ -50,6 +51,8 @@ export class FleetNode extends ReadyResource {
   readonly peerApi: PeerApi
   /** While blocks are being dropped, this device vouches for no version. */
   evicting = false
+  /** Blocks that are being dropped: nothing new may reference them. */
+  doomed: BlockSet | null = null
   /** There when the network is open. */
   pairing!: Pairing
   readonly #closing = new AbortController()

@@ -28,6 +28,12 @@ const ENTRIES_SENT = 16
 const HANDOFF_TIMEOUT_MS = 600_000
 const LEASE_TIMEOUT_MS = 10_000
 
+/** Of one version: is all of it here, durably, and is it open here? */
+export interface HoldsAnswer {
+  holds: boolean
+  uses?: boolean
+}
+
 export class PeerApi {
   readonly #node: FleetNode
 
@@ -110,12 +116,13 @@ export class PeerApi {
     return null
   }
 
-  async #holds({ parcel, version }: v.InferOutput<typeof Holds>): Promise<{ holds: boolean }> {
+  async #holds({ parcel, version }: v.InferOutput<typeof Holds>): Promise<HoldsAnswer> {
     const info = this.#node.registry
       .versions(Buffer.from(parcel, 'hex'))
       .find((known) => known.version.toString('hex') === version)
-    if (info === undefined || this.#node.evicting) return { holds: false }
-    return { holds: await this.#node.versions.holds(info) }
+    const uses = this.#node.runners.uses(version)
+    if (info === undefined || this.#node.evicting) return { holds: false, uses }
+    return { holds: await this.#node.versions.holds(info), uses }
   }
 
   /** The device that suspended a parcel grants it to the first one that asks. */

@@ -7,7 +7,7 @@ import type { LogKeys } from '../chunk/segment.ts'
 import { Reply, type Handler, type RequestContext } from '../ipc/channel.ts'
 import type { HostApi, LogKeysJson, RunnerStatus } from '../runner/protocol.ts'
 import type { BlockFetcher, Log } from '../store/ports.ts'
-import { CommitHost, type CommitHostOptions } from './commit-host.ts'
+import { CommitHost, type CommitHostOptions, type CommitNeeds } from './commit-host.ts'
 import { keysJson, storedBlocks } from './stored-blocks.ts'
 
 export interface RunnerHostOptions extends Omit<CommitHostOptions, 'keysJson'> {
@@ -77,6 +77,11 @@ export class RunnerHost {
         this.#commits.publish(params, attachment),
       event: (status: RunnerStatus) => this.#opts.onevent(status)
     }
+  }
+
+  /** What its commit may reference that no version has yet. */
+  commitNeeds(): CommitNeeds | null {
+    return this.#commits.needs()
   }
 
   keysJson(log: Buffer): LogKeysJson {

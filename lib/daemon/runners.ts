@@ -31,6 +31,8 @@ export interface Runner {
   process: RunnerProcess
   host: RunnerHost
   status: RunnerStatus | null
+  /** Id (hex) of the version that it was opened on. */
+  base: string | null
   /** A use case is about to end the VM: nobody else cleans up. */
   ending: boolean
 }
@@ -51,6 +53,18 @@ export class Runners {
 
   list(): Runner[] {
     return [...this.#byParcel.values()]
+  }
+
+  /** Ids (hex) of versions that are open in runners here. */
+  versions(): string[] {
+    return this.list()
+      .map(({ base, status }) => status?.version ?? base)
+      .filter((version) => version !== null)
+  }
+
+  /** Is that version (id in hex) open in a runner here? */
+  uses(version: string): boolean {
+    return this.versions().includes(version)
   }
 
   /** The runner of a running VM. Throws `PARCEL_NOT_RUNNING`. */
@@ -114,6 +128,10 @@ export class Runners {
     runner: Runner,
     version: { info: VersionInfo; opened: OpenedVersion } | null
   ): Promise<void> {
+    if (version !== null) {
+      this.#node.versions.refuseDoomed(version.info)
+      runner.base = version.info.version.toString('hex')
+    }
     await runner.process.call('open', this.openParams(runner.parcel, version), {
       attachments: version === null ? [] : [version.opened.encoded]
     })
@@ -175,6 +193,7 @@ export class Runners {
       process: null as unknown as RunnerProcess,
       host: null as unknown as RunnerHost,
       status: null,
+      base: null,
       ending: false
     }
     runner.host = new RunnerHost({
@@ -200,6 +219,7 @@ export class Runners {
         if (owner === null || node.registry.parcel(owner.parcel) === null) return false
         return owner.parcel.equals(runner.parcel) || node.registry.versions(owner.parcel).length > 0
       },
+      doomed: () => node.doomed,
       onevent: (status) => this.#onevent(runner, status)
     })
     return { runner, handlers: runner.host.handlers() }

@@ -61,9 +61,48 @@ export class Versions {
   readonly #opts: VersionsOptions
   readonly #records = new Map<string, OpenedVersion>()
   readonly #closures = new Map<string, Closure>()
+  /** Versions (hex) that somebody is working with, how many times. */
+  readonly #pins = new Map<string, number>()
+  #doomed: ReadonlySet<string> = new Set()
 
   constructor(opts: VersionsOptions) {
     this.#opts = opts
+  }
+
+  /** Keeps the version from being pruned until the returned function is called. Throws `VERSION_PRUNED`. */
+  pin(info: VersionInfo): () => void {
+    this.refuseDoomed(info)
+    const name = info.version.toString('hex')
+    this.#pins.set(name, (this.#pins.get(name) ?? 0) + 1)
+    let pinned = true
+    return () => {
+      if (!pinned) return
+      pinned = false
+      const left = this.#pins.get(name)! - 1
+      if (left > 0) this.#pins.set(name, left)
+      else this.#pins.delete(name)
+    }
+  }
+
+  /** Ids (hex) of versions that are pinned now. */
+  pinned(): string[] {
+    return [...this.#pins.keys()]
+  }
+
+  /** From now on these (ids in hex) can not be used; an empty set ends that. */
+  doom(versions: ReadonlySet<string>): void {
+    this.#doomed = versions
+    for (const name of versions) {
+      for (const suffix of ['', '-', '-memory']) this.#closures.delete(name + suffix)
+    }
+  }
+
+  /** Throws `VERSION_PRUNED` for a version that is being pruned at the moment. */
+  refuseDoomed(info: VersionInfo): void {
+    if (!this.#doomed.has(info.version.toString('hex'))) return
+    throw new HyperparcelError('VERSION_PRUNED', `Version ${info.number} is being pruned`, {
+      hint: 'Another device may still have it: try again when that is done.'
+    })
   }
 
   /** Opens and checks a version's record. Rejects with `DATA_UNREACHABLE` when it is out of reach. */
@@ -135,6 +174,20 @@ export class Versions {
 
   /** Fetches what is missing of a version. Resolves with the number of blocks that had to come. */
   async complete(
+    info: VersionInfo,
+    reach: CompleteReach,
+    opts: ClosureOptions,
+    progress: ProgressReporter
+  ): Promise<number> {
+    const unpin = this.pin(info)
+    try {
+      return await this.#complete(info, reach, opts, progress)
+    } finally {
+      unpin()
+    }
+  }
+
+  async #complete(
     info: VersionInfo,
     reach: CompleteReach,
     opts: ClosureOptions,

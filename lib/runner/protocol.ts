@@ -167,6 +167,8 @@ export interface RunnerApi {
   /** Instead of `open`: checks everything that is stored of these versions. */
   verify: { params: VerifyParams; result: VerifySummary }
   powerButton: { params: null; result: null }
+  /** Files of the store were replaced: read from the new ones. */
+  refresh: { params: null; result: null }
   /** Ends the VM without a version, keeps or drops the overlays, and ends the process. */
   quit: { params: { dropOverlays: boolean }; result: null }
 }

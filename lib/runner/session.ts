@@ -98,6 +98,10 @@ export class Session {
         await this.#running().powerButton()
         return null
       },
+      refresh: async () => {
+        await this.#context?.refresh()
+        return null
+      },
       quit: async ({ dropOverlays }: { dropOverlays: boolean }) => {
         await this.close(dropOverlays)
         this.#end()

@@ -104,6 +104,24 @@ export class DedupIndex extends ReadyResource {
     }
   }
 
+  /** Forgets blocks that are about to be cleared. What the disk keeps of their records is zeros. */
+  async forget(log: Buffer, start: number, end: number): Promise<void> {
+    const handle = this.#handle(log)
+    const length = await this.#files[handle].then((file) => file.length()).catch(() => 0)
+    const place: Place = { handle, block: 0, slot: 0 }
+    for (let at = start; at < Math.min(end, length); at += RECORDS_MAX) {
+      const records = await this.#read(log, at, Math.min(RECORDS_MAX, end - at))
+      for (let i = 0; i < records.chunks.length; i++) {
+        const ids = idsIn(records, i)
+        place.block = at + i
+        for (place.slot = 0; place.slot * CHUNK_ID_BYTES < ids.byteLength; place.slot++) {
+          this.#table.remove(ids, place.slot, place)
+        }
+      }
+    }
+    await this.#files[handle].then((file) => file.wipe(start, end)).catch(safetyCatch)
+  }
+
   /** Blocks in [first, first + count) of which nothing is known. */
   async unknown(log: Buffer, first: number, count: number): Promise<number[]> {
     const blocks: number[] = []

@@ -51,6 +51,16 @@ export class IdFile {
     await this.#file.write(data, 0, data.byteLength, first * ID_RECORD_BYTES)
   }
 
+  /** Nothing is known of the blocks in [start, end) any more. */
+  async wipe(start: number, end: number): Promise<void> {
+    const zeros = Buffer.alloc(RECORDS_MAX * ID_RECORD_BYTES)
+    const stop = Math.min(end, await this.length())
+    for (let at = start; at < stop; at += RECORDS_MAX) {
+      const bytes = Math.min(RECORDS_MAX, stop - at) * ID_RECORD_BYTES
+      await this.#file.write(zeros, 0, bytes, at * ID_RECORD_BYTES)
+    }
+  }
+
   /** What is known of up to `RECORDS_MAX` consecutive blocks. */
   async read(first: number, count: number): Promise<IdRecords> {
     const data = Buffer.allocUnsafe(count * ID_RECORD_BYTES)

@@ -24,7 +24,8 @@ import { GroupCommit } from './group-commit.ts'
 import { LogState, type OwnLog, type RetireReason } from './log-state.ts'
 import { StoredLog, type LogHost, type LogMark } from './log.ts'
 import type { LogStorePort } from './ports.ts'
-import { Room } from './room.ts'
+import { reclaim, type ReclaimOptions } from './reclaim.ts'
+import { Room, freeBytes } from './room.ts'
 import { isWriteError, openError, storeError } from './store-errors.ts'
 
 /** Sub-directory with the Corestore. */
@@ -182,9 +183,9 @@ export class LogStore extends ReadyResource implements LogStorePort {
     return this.#flushes.commit()
   }
 
-  /** Gives the disk space of cleared blocks back. Slow. */
-  async compact(): Promise<void> {
-    await this.#store.storage.db.compactRange()
+  /** Gives the disk space of cleared blocks back. Slow, in steps. Resolves with what is left for lack of room. */
+  compact(opts: ReclaimOptions = {}): Promise<number> {
+    return reclaim(this.#store.storage.db, () => freeBytes(this.directory), opts)
   }
 
   async #load(key: Buffer): Promise<StoredLog> {

@@ -16,6 +16,7 @@ import { assert, HyperparcelError } from '../base/errors.ts'
 import { BLOCK_BYTES_MAX } from '../base/limits.ts'
 import type { BlockRun, Log, LogProof } from './ports.ts'
 import { checkProof } from './check-proof.ts'
+import { keepTree } from './keep-tree.ts'
 import { isStorageError, isWriteError, storeError } from './store-errors.ts'
 import { subtractRuns } from './runs.ts'
 
@@ -235,7 +236,12 @@ export class StoredLog extends EventEmitter implements Log {
     })
   }
 
-  /** Forgets the data of blocks, so that good copies can be fetched again. */
+  /** Of all its blocks together, stored here or not. */
+  totalBytes(): Promise<number> {
+    return this.#use((core) => core.byteLength)
+  }
+
+  /** Forgets the data of blocks, so that good copies can be fetched again. The tree over them stays. */
   async clear(start: number, end: number): Promise<void> {
     await this.#use((core) => core.clear(start, end))
   }
@@ -334,6 +340,7 @@ export class StoredLog extends EventEmitter implements Log {
   async #openOnce(): Promise<Hypercore> {
     const core = this.#host.session(this)
     await core.ready()
+    keepTree(core)
     if (!this.#known) {
       // Nothing wrote to it before in this process, so all of it was flushed.
       this.#known = true

@@ -64,7 +64,8 @@ export class Room {
   }
 }
 
-async function freeBytes(directory: string): Promise<number> {
+/** Bytes free on the file system of that directory. */
+export async function freeBytes(directory: string): Promise<number> {
   const { bavail, bsize } = await statfs(directory)
   return bavail * bsize
 }

@@ -1,14 +1,8 @@
 /** `npm run demo` as a user runs it: its figures, and that it leaves nothing behind, however it ends. */
-import { spawn, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { readdir, readFile } from 'node:fs/promises'
-import os from 'node:os'
-import path from 'node:path'
-import test, { type Assert } from 'brittle'
+import test from 'brittle'
 import { failures, type Figures } from '../../examples/demo/figures.ts'
 import { need, type RequirementName } from '../helpers/requirements.ts'
-import { ROOT } from '../helpers/sources.ts'
-import { until } from '../helpers/until.ts'
+import { startStory } from '../helpers/story.ts'
 
 const NEEDS: RequirementName[] = ['root', 'qemu', 'fuse', 'bubblewrap', 'apt-get', 'e2fsprogs']
 const MEMORY_BYTES = 192 * 1024 * 1024
@@ -17,7 +11,7 @@ const GONE_MS = 60_000
 
 test('demo: a VM goes to the office and back', { timeout: DEMO_MS }, async (t) => {
   if (!need(t, ...NEEDS, 'tcpdump')) return
-  const demo = start(t, '--json', '--memory', '192M')
+  const demo = startStory(t, 'demo', '--json', '--memory', '192M')
   const code = await demo.ended
   if (code !== 0) t.comment(demo.output())
   t.is(code, 0)
@@ -42,96 +36,32 @@ test('demo: a VM goes to the office and back', { timeout: DEMO_MS }, async (t) =
   t.ok(figures.capture, figures.capture_problem ?? 'the traffic was captured')
   t.ok(figures.capture_bytes > figures.home_suspend_bytes_stored, 'all of it')
   t.ok(figures.control.guest_memory >= 8, 'the search finds what the guest has')
-  await nothingLeft(t, demo)
+  await demo.nothingLeft()
 })
 
 test('demo: Ctrl-C and SIGKILL leave nothing behind', { timeout: DEMO_MS }, async (t) => {
   if (!need(t, ...NEEDS)) return
-  const interrupted = start(t, '--memory', '192M')
+  const interrupted = startStory(t, 'demo', '--memory', '192M')
   await interrupted.saw('it boots and answers') // it is busy in the guest then
   const began = performance.now()
   interrupted.child.kill('SIGINT')
   t.is(await interrupted.ended, 130)
   t.ok(performance.now() - began < GONE_MS, 'at once')
-  await nothingLeft(t, interrupted)
+  await interrupted.nothingLeft()
 
-  const killed = start(t, '--memory', '192M')
+  const killed = startStory(t, 'demo', '--memory', '192M')
   await killed.saw('it boots and answers')
   killed.child.kill('SIGKILL')
   await killed.ended
-  await nothingLeft(t, killed)
+  await killed.nothingLeft()
 })
 
 test('demo: options', async (t) => {
-  const wrong = start(t, '--json', '--nonsense')
+  const wrong = startStory(t, 'demo', '--json', '--nonsense')
   t.is(await wrong.ended, 2)
   const { error } = JSON.parse(wrong.stdout()) as { error: { code: string } }
   t.is(error.code, 'USAGE')
-  const help = start(t, '--help')
+  const help = startStory(t, 'demo', '--help')
   t.is(await help.ended, 0)
   t.ok(help.stdout().includes('--memory'))
 })
-
-interface Demo {
-  child: ChildProcess
-  /** Below which it works, in its environment. */
-  directory: string
-  stdout(): string
-  output(): string
-  /** Resolves when it said that, or ended. */
-  saw(text: string): Promise<void>
-  ended: Promise<number | null>
-}
-
-/** Its directory is next to the kept guest of the other tests, so that there is one to build. */
-function start(t: Assert, ...args: string[]): Demo {
-  const directory = process.env['HYPERPARCEL_TEST_CACHE'] ?? os.tmpdir()
-  const child = spawn(process.execPath, [path.join(ROOT, 'dist/examples/demo.js'), ...args], {
-    env: { ...process.env, HYPERPARCEL_DEMO_DIR: directory },
-    stdio: ['ignore', 'pipe', 'pipe']
-  })
-  let stdout = ''
-  let stderr = ''
-  child.stdout.on('data', (data: Buffer) => (stdout += data.toString()))
-  child.stderr.on('data', (data: Buffer) => (stderr += data.toString()))
-  t.teardown(() => child.kill('SIGKILL'))
-  return {
-    child,
-    directory,
-    stdout: () => stdout,
-    output: () => stdout + stderr,
-    saw: (text) => until(() => (stdout + stderr).includes(text) || child.exitCode !== null),
-    ended: once(child, 'close').then(([code]) => code as number | null)
-  }
-}
-
-/** No directory, no process and no mount of that demo. */
-async function nothingLeft(t: Assert, { child, directory }: Demo): Promise<void> {
-  const left = async () => {
-    const names = (await readdir(directory)).filter((n) =>
-      n.startsWith(`hyperparcel-demo-${child.pid}-`)
-    )
-    const mounts = (await readFile('/proc/self/mountinfo', 'utf8'))
-      .split('\n')
-      .filter((line) => line.includes(`hyperparcel-demo-${child.pid}-`))
-    return [...names, ...mounts, ...(await processesWith(`hyperparcel-demo-${child.pid}-`))]
-  }
-  const end = performance.now() + GONE_MS
-  while ((await left()).length > 0 && performance.now() < end) {
-    await new Promise((resolve) => setTimeout(resolve, 100))
-  }
-  t.alike(await left(), [])
-}
-
-async function processesWith(text: string): Promise<string[]> {
-  const found: string[] = []
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name)) continue
-    // QEMU may wait for a page, and with it whoever reads its arguments; while it lives its sandbox does
-    const short = await readFile(`/proc/${name}/comm`, 'latin1').catch(() => '')
-    if (short.startsWith('qemu-')) continue
-    const line = await readFile(`/proc/${name}/cmdline`, 'latin1').catch(() => '')
-    if (line.includes(text)) found.push(line.replaceAll('\0', ' '))
-  }
-  return found
-}

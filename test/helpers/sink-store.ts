@@ -40,6 +40,7 @@ export async function createSinkStore(t: Assert, local: LocalBlocks = nothing): 
     ownLog: () => store.current(PURPOSE),
     keysOf: () => keys,
     mayReference: () => true,
+    doomed: () => null,
     versionExists: () => false,
     forgetBad: () => Promise.resolve(false),
     announce: () => Promise.resolve(),

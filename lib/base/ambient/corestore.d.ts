@@ -12,7 +12,15 @@ declare module 'corestore' {
   class Corestore extends EventEmitter {
     readonly storage: {
       /** The key-value store beneath: RocksDB. */
-      db: { flush(): Promise<void>; compactRange(): Promise<void> }
+      db: {
+        flush(): Promise<void>
+        compactRange(opts: {
+          blobGarbageCollectionPolicy: number
+          blobGarbageCollectionAgeCutoff?: number
+          bottommostLevelCompaction: number
+        }): Promise<void>
+        getProperty(name: string): Promise<string>
+      }
       getInfos(discoveryKeys: Buffer[], opts?: { hints?: boolean }): Promise<(CoreInfo | null)[]>
     }
 

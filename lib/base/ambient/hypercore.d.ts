@@ -32,6 +32,7 @@ declare module 'hypercore' {
     readonly fork: number
     readonly writable: boolean
     readonly opened: boolean
+    readonly byteLength: number
     readonly manifest: unknown
     /** Internal, but the only way to find runs of stored blocks; -1 where there is none. */
     readonly core: {
@@ -39,6 +40,10 @@ declare module 'hypercore' {
         get(index: number): boolean
         firstSet(position: number): number
         firstUnset(position: number): number
+      }
+      /** Internal too: one transaction of the store a call. */
+      readonly state: {
+        createWriteBatch(): { deleteTreeNode(index: number): void }
       }
     }
 

@@ -18,6 +18,7 @@ import { lease } from './lease.ts'
 import { log } from './log.ts'
 import { ls } from './ls.ts'
 import { poweroff } from './poweroff.ts'
+import { prune } from './prune.ts'
 import { remove } from './remove.ts'
 import { rename } from './rename.ts'
 import { resume } from './resume.ts'
@@ -50,6 +51,7 @@ export const COMMANDS: CliCommand[] = [
   rename,
   remove,
   verify,
+  prune,
   evict,
   lease,
   status,
@@ -67,7 +69,6 @@ export const LATER = [
   'push',
   'lookaside',
   'takeover',
-  'prune',
   'ui',
   'view',
   'lock',

@@ -20,6 +20,20 @@ export async function clone(
   context: UseCaseContext
 ): Promise<Result<'create'>> {
   const info = sourceOf(node, params)
+  const unpin = node.versions.pin(info)
+  try {
+    return await cloneOf(node, info, params, context)
+  } finally {
+    unpin()
+  }
+}
+
+async function cloneOf(
+  node: FleetNode,
+  info: VersionInfo,
+  params: Params<'create'>,
+  context: UseCaseContext
+): Promise<Result<'create'>> {
   await completeVersion(node, info, { withoutMemory: true }, context)
   const { record } = await node.versions.open(info, { local: true })
   context.signal.throwIfAborted()

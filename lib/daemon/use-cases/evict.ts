@@ -11,10 +11,12 @@ import { HyperparcelError } from '../../base/errors.ts'
 import type { VersionInfo } from '../../fleet/index.ts'
 import type { VersionRecord } from '../../format/version.ts'
 import type { Closure } from '../../parcel/closure.ts'
+import { Marker } from '../../parcel/mark.ts'
 import type { Params, Result } from '../api.ts'
-import { BlockSet } from '../block-set.ts'
+import { BlockSet } from '../../base/block-set.ts'
 import { headVersion } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
+import { drop, giveBack, mark, spareCommits, storedSource, whileDropping } from '../sweep.ts'
 import type { UseCaseContext } from './context.ts'
 import { diskUsage } from './status.ts'
 
@@ -27,39 +29,37 @@ export async function evict(
 ): Promise<Result<'evict'>> {
   const parcel = node.parcel(params.name)
   const release = node.runners.reserve(parcel)
-  if (node.evicting) {
-    release()
-    throw new HyperparcelError('EVICTING', 'Another parcel is being evicted at the moment')
-  }
-  node.evicting = true
   try {
-    context.progress({ phase: 'looking for what others have' })
-    const needed = await neededByOthers(node, parcel.id)
-    const drop = new BlockSet()
-    for (const info of node.registry.versions(parcel.id)) {
-      const found = await stored(node, info, needed)
-      if (found.size === 0) continue
-      await refuseLastCopy(node, parcel.name, info)
-      drop.addAll(found)
-    }
-    context.signal.throwIfAborted()
     const before = await diskUsage(node.paths.store)
-    context.progress({ phase: 'giving space back' })
-    for (const { log, start, end } of drop.runs()) {
-      await (await node.store.open(log)).clear(start, end)
-    }
-    await node.store.flush()
-    if (drop.size > 0) await node.store.compact()
+    const dropped = await whileDropping(node, async () => {
+      context.progress({ phase: 'looking for what others have' })
+      const needed = await neededByOthers(node, parcel.id, context)
+      const blocks = new BlockSet()
+      for (const info of node.registry.versions(parcel.id)) {
+        const found = await stored(node, info, needed)
+        if (found.size === 0) continue
+        await refuseLastCopy(node, parcel.name, info)
+        blocks.addAll(found)
+      }
+      spareCommits(node, blocks)
+      node.doomed = blocks
+      try {
+        await drop(node, blocks, context)
+      } finally {
+        node.doomed = null
+      }
+      return blocks.size
+    })
+    if (dropped > 0) await giveBack(node, context)
     const head = headVersion(node, parcel.id)
     const held = head === null ? null : await holdings(node, head)
     return {
       parcel: parcel.name,
       bytes_freed: Math.max(0, before - (await diskUsage(node.paths.store))),
-      blocks_dropped: drop.size,
+      blocks_dropped: dropped,
       bytes_missing: held === null ? (head?.bytesTotal ?? 0) : held.bytesTotal - held.bytesLocal
     }
   } finally {
-    node.evicting = false
     release()
   }
 }
@@ -86,20 +86,20 @@ function isState({ state }: VersionRecord, log: number, block: number): boolean 
   return block >= state.firstBlock && block < state.firstBlock + state.blocks
 }
 
-async function neededByOthers(node: FleetNode, evicted: Buffer): Promise<BlockSet> {
-  const needed = new BlockSet()
-  for (const { id } of node.registry.parcels()) {
-    if (id.equals(evicted)) continue
-    for (const info of node.registry.versions(id)) {
-      const known = await closureIfHere(node, info)
-      if (known === null) continue
-      for (const [number, blocks] of known.closure.logs) {
-        const { key } = known.record.logs[number]
-        for (const block of blocks.keys()) needed.add(key, block)
-      }
-    }
-  }
-  return needed
+async function neededByOthers(
+  node: FleetNode,
+  evicted: Buffer,
+  context: UseCaseContext
+): Promise<BlockSet> {
+  const others = node.registry.parcels().filter(({ id }) => !id.equals(evicted))
+  const marker = new Marker(storedSource(node))
+  await mark(
+    node,
+    marker,
+    others.flatMap(({ id }) => node.registry.versions(id)),
+    context
+  )
+  return marker.needed
 }
 
 async function closureIfHere(

@@ -18,8 +18,10 @@ export async function rollback(
 ): Promise<Result<'rollback'>> {
   const parcel = node.parcel(params.name)
   const release = node.runners.reserve(parcel)
+  let unpin = () => {}
   try {
     const info = versionByNumber(node, parcel, params.version)
+    unpin = node.versions.pin(info)
     if (await node.hasLeftovers(parcel.id)) throw crashed(parcel.name)
     const lease = await takeLease(node, parcel, {}, context)
     const head = await chooseVersion(node, parcel, lease, {}, context)
@@ -43,6 +45,7 @@ export async function rollback(
     })
     return { parcel: parcel.name, version: made.number }
   } finally {
+    unpin()
     release()
   }
 }

@@ -1,5 +1,5 @@
 import test from 'brittle'
-import { BlockSet } from '../../../lib/daemon/block-set.ts'
+import { BlockSet } from '../../../lib/base/block-set.ts'
 
 test('blocks of several logs, as runs', (t) => {
   const [a, b] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)]

@@ -1,0 +1,68 @@
+import type { PruneResult } from '../../daemon/api-versions.ts'
+import type { CliCommand } from '../command.ts'
+import type { Context } from '../context.ts'
+import { parseCount } from '../parse.ts'
+import { formatBytes } from '../ui/format.ts'
+
+interface Options {
+  keep: number
+  dryRun?: boolean
+  yes?: boolean
+}
+
+export const prune: CliCommand = {
+  usage: 'prune <name>',
+  summary: 'forget old versions on this device and give the disk space back',
+  details:
+    'Keeps the newest versions, those in use, and all of a branch; other parcels lose nothing, also where they were cloned from an old version. Other devices keep what they have: it is fetched again from them when it is needed. Says which versions nobody else is known to have.',
+  example: 'hyperparcel prune work --keep 5',
+  options(command) {
+    command
+      .requiredOption('--keep <n>', 'how many of the newest versions stay', parseCount(1))
+      .option('--dry-run', 'only say what would go')
+      .option('--yes', 'do not ask')
+  },
+  async run(context, [name], options: Options) {
+    const { keep } = options
+    if (options.dryRun === true) {
+      const plan = await context.request('prune', { name, keep, dryRun: true })
+      return { json: plan, text: `${planned(plan)}${onlyHere(plan)}` }
+    }
+    if (options.yes !== true) await ask(context, name, keep)
+    const result = await context.request('prune', { name, keep })
+    const text = `Gave ${formatBytes(result.bytes_freed)} back: ${versions(result.dropped)} of ${result.parcel} dropped, ${versions(result.kept)} kept.`
+    return { json: result, text: `${text}${pending(result)}` }
+  }
+}
+
+function pending({ bytes_pending: bytes }: PruneResult): string {
+  if (bytes === 0) return ''
+  return `\nAnother ${formatBytes(bytes)} come back when the disk has more room: prune again then.`
+}
+
+async function ask(context: Context, name: string, keep: number): Promise<void> {
+  const plan = await context.request('prune', { name, keep, dryRun: true })
+  await context.confirm(`${planned(plan)}${onlyHere(plan)}`, false)
+}
+
+function planned(plan: PruneResult): string {
+  const what = plan.dropped.length === 0 ? 'leftovers of commits' : versions(plan.dropped)
+  return `This drops ${what} of ${plan.parcel} on this device, about ${formatBytes(plan.bytes_expected)}; ${versions(plan.kept)} stay.`
+}
+
+function onlyHere({ only_copies: numbers }: PruneResult): string {
+  if (numbers.length === 0) return ''
+  return ` No other device is known to have ${versions(numbers)}: this may be the only copy.`
+}
+
+/** `versions 1 to 4, 7`. */
+function versions(numbers: number[]): string {
+  if (numbers.length === 0) return 'no version'
+  const runs: string[] = []
+  for (let i = 0, next = 0; i < numbers.length; i = next) {
+    next = i + 1
+    while (next < numbers.length && numbers[next] === numbers[next - 1] + 1) next++
+    runs.push(next - i > 1 ? `${numbers[i]} to ${numbers[next - 1]}` : `${numbers[i]}`)
+  }
+  return `${numbers.length === 1 ? 'version' : 'versions'} ${runs.join(', ')}`
+}

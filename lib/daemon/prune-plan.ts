@@ -1,0 +1,143 @@
+/** What pruning a parcel deletes here: which versions stay, and which blocks nobody needs. */
+import type { ParcelInfo, VersionInfo } from '../fleet/index.ts'
+import { Marker, Probe } from '../parcel/mark.ts'
+import type { BlockSet } from '../base/block-set.ts'
+import { headVersion } from './heads.ts'
+import type { FleetNode } from './node.ts'
+import { keptVersions } from './retention.ts'
+import { mark, sizeOf, spareCommits, storedIn, storedSource, type Work } from './sweep.ts'
+
+/** What is asked and known before the versions to keep are chosen. */
+export interface KeepFacts {
+  /** How many of the newest stay. */
+  keep: number
+  /** Id (hex) of the newest version of which all is stored here. */
+  newestWhole: string | null
+  /** Ids (hex) of versions that other devices need from here. */
+  alsoInUse?: string[]
+}
+
+export interface PrunePlan {
+  keep: VersionInfo[]
+  /** Not kept, and losing something. */
+  drop: VersionInfo[]
+  blocks: BlockSet
+  /** About what comes back. */
+  bytes: number
+}
+
+/** With `doom`, nobody may use from then on what goes: call `lift` at the end. */
+export async function planPrune(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  facts: KeepFacts & { doom: boolean },
+  work: Work
+): Promise<PrunePlan> {
+  const blocks = await storedIn(node, sweptLogs(node, parcel.id))
+  const marker = new Marker(storedSource(node))
+  const marked = new Set<string>()
+  let kept: Set<string>
+  // Versions are made and opened meanwhile. What the last look finds holds until the end of its turn.
+  for (;;) {
+    kept = keptNow(node, parcel, facts)
+    const needed = neededVersions(node, parcel.id, kept)
+    const fresh = needed.filter((info) => !marked.has(idOf(info)))
+    if (fresh.length === 0) break
+    await mark(node, marker, fresh, work)
+    for (const info of fresh) marked.add(idOf(info))
+  }
+  const versions = node.registry.versions(parcel.id)
+  const others = versions.filter((info) => !kept.has(idOf(info)))
+  for (const info of versions) marker.needed.add(info.log, info.block)
+  blocks.removeAll(marker.needed)
+  spareCommits(node, blocks)
+  if (facts.doom) {
+    node.doomed = blocks
+    node.versions.doom(new Set(others.map(idOf)))
+  }
+  try {
+    const keep = versions.filter((info) => kept.has(idOf(info)))
+    const drop = await losers(node, others, blocks, work)
+    return { keep, drop, blocks, bytes: await sizeOf(node, blocks) }
+  } catch (err) {
+    if (facts.doom) lift(node)
+    throw err
+  }
+}
+
+/** What is left may be used again. */
+export function lift(node: FleetNode): void {
+  node.doomed = null
+  node.versions.doom(new Set())
+}
+
+/** Ids (hex) of the versions that stay, as things are now. */
+export function keptNow(node: FleetNode, { id }: ParcelInfo, facts: KeepFacts): Set<string> {
+  const line = new Set<string>()
+  let entry = node.leases.chain(id).head
+  const start = entry?.entry.body.version ?? null
+  for (; entry !== null; entry = entry.predecessor) line.add(entry.hash.toString('hex'))
+  const inUse = new Set([
+    ...(facts.alsoInUse ?? []),
+    ...node.runners.versions(),
+    ...node.versions.pinned()
+  ])
+  for (const version of [start, headVersion(node, id)?.version ?? null]) {
+    if (version !== null) inUse.add(version.toString('hex'))
+  }
+  return keptVersions({
+    versions: node.registry.versions(id),
+    keep: facts.keep,
+    isOnLine: (lease) => line.has(lease.toString('hex')),
+    inUse,
+    newestWhole: facts.newestWhole
+  })
+}
+
+export function idOf({ version }: VersionInfo): string {
+  return version.toString('hex')
+}
+
+/** Logs of the parcel, and of parcels that were removed. */
+function sweptLogs(node: FleetNode, parcel: Buffer): Buffer[] {
+  return node.registry
+    .parcelLogs()
+    .filter(({ parcel: owner }) => owner.equals(parcel) || isRemoved(node, owner))
+    .map(({ log }) => log)
+}
+
+/** Its record is known, and so is its removal. */
+function isRemoved(node: FleetNode, parcel: Buffer): boolean {
+  return node.registry.creatorOf(parcel) !== null && node.registry.parcel(parcel) === null
+}
+
+/** All versions of other parcels, and those to keep of this one. */
+function neededVersions(node: FleetNode, pruned: Buffer, kept: Set<string>): VersionInfo[] {
+  return node.registry
+    .parcels()
+    .flatMap(({ id }) => node.registry.versions(id))
+    .filter((info) => !info.parcel.equals(pruned) || kept.has(idOf(info)))
+}
+
+/** Versions that need a block that goes. */
+async function losers(
+  node: FleetNode,
+  versions: VersionInfo[],
+  blocks: BlockSet,
+  { signal }: Work
+): Promise<VersionInfo[]> {
+  const probe = new Probe(storedSource(node), blocks)
+  const found: VersionInfo[] = []
+  for (const info of versions) {
+    const loses = await probe
+      .version(info, () => signal.throwIfAborted())
+      .catch((err: { code?: string }) => {
+        if (err.code === 'KEY_MISSING') return false
+        // Damaged: whatever is left of it is worth little.
+        if (err.code === 'DATA_CORRUPT' || err.code === 'FORMAT_INVALID') return true
+        throw err
+      })
+    if (loses) found.push(info)
+  }
+  return found
+}

@@ -1,0 +1,147 @@
+/**
+ * prune: forgets old versions of a parcel on this device, and everything that no version needs.
+ *
+ * Mark: all blocks that the versions to keep need, of all parcels, since blocks are shared between them (clones,
+ * rollbacks, equal chunks). Sweep: everything else in the logs of the parcel, and in those of removed parcels; with it
+ * go blocks of commits that never became a version. Records stay, they are small and tell what there was.
+ *
+ * It is this device's own business: no version changes, nobody is told. Who has fewer versions than others can fetch
+ * them again, as long as anybody has them.
+ */
+import { HyperparcelError } from '../../base/errors.ts'
+import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
+import { Probe } from '../../parcel/mark.ts'
+import type { BlockSet } from '../../base/block-set.ts'
+import type { Params, Result } from '../api.ts'
+import type { FleetNode } from '../node.ts'
+import { idOf, keptNow, lift, planPrune, type KeepFacts } from '../prune-plan.ts'
+import { drop, giveBack, storedIn, storedSource, whileDropping, type Work } from '../sweep.ts'
+import type { UseCaseContext } from './context.ts'
+import { diskUsage } from './status.ts'
+
+/** Versions that peers are asked about at once. */
+const ASKED_AT_ONCE = 8
+
+export async function prune(
+  node: FleetNode,
+  params: Params<'prune'>,
+  context: UseCaseContext
+): Promise<Result<'prune'>> {
+  const parcel = node.parcel(params.name)
+  if (!(params.keep >= 1)) {
+    throw new HyperparcelError('USAGE', 'At least the newest version stays', {
+      hint: `"hyperparcel remove ${parcel.name}" removes all of it.`
+    })
+  }
+  if (params.dryRun === true) {
+    const { result } = await decide(node, parcel, params.keep, context, false)
+    return { ...result, bytes_freed: 0, bytes_pending: 0 }
+  }
+  const before = await usage(node)
+  const dropped = await whileDropping(node, async () => {
+    const { plan, result } = await decide(node, parcel, params.keep, context, true)
+    try {
+      await drop(node, plan.blocks, context)
+    } finally {
+      lift(node)
+    }
+    return result
+  })
+  const pending = await giveBack(node, context)
+  const freed = Math.max(0, before - (await usage(node)))
+  return { ...dropped, bytes_freed: freed, bytes_pending: pending }
+}
+
+/** @param doom from then on nobody may use what goes: `lift` ends that */
+async function decide(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  keep: number,
+  context: UseCaseContext,
+  doom: boolean
+) {
+  const here = await storedIn(
+    node,
+    node.registry.parcelLogs().map(({ log }) => log)
+  )
+  const whole = await wholeVersions(node, parcel, here, context)
+  const newest = node.registry.versions(parcel.id).findLast((info) => whole.has(idOf(info)))
+  const facts = { keep, newestWhole: newest === undefined ? null : idOf(newest) }
+  const others = await askOthers(node, leftOut(node, parcel, facts, here), context)
+  const plan = await planPrune(node, parcel, { ...facts, ...others, doom }, context)
+  const isOnly = (info: VersionInfo) => whole.has(idOf(info)) && !others.held.has(idOf(info))
+  const result = {
+    parcel: parcel.name,
+    kept: numbers(plan.keep),
+    dropped: numbers(plan.drop),
+    only_copies: numbers(plan.drop.filter(isOnly)),
+    blocks_dropped: plan.blocks.size,
+    bytes_expected: plan.bytes
+  }
+  return { plan, result }
+}
+
+/** Ids (hex) of those of which all is stored here, durably. */
+async function wholeVersions(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  here: BlockSet,
+  work: Work
+): Promise<Set<string>> {
+  const probe = new Probe(storedSource(node), here, { outside: true })
+  const whole = new Set<string>()
+  for (const info of node.registry.versions(parcel.id)) {
+    // A damaged one, or one of a log that is not known yet, is not whole.
+    const lacks = await probe.version(info, () => work.signal.throwIfAborted()).catch(unlessOurs)
+    if (!lacks) whole.add(idOf(info))
+  }
+  return whole
+}
+
+/** Versions that would go, with their records here. */
+function leftOut(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  facts: KeepFacts,
+  here: BlockSet
+): VersionInfo[] {
+  const kept = keptNow(node, parcel, facts)
+  return node.registry
+    .versions(parcel.id)
+    .filter((info) => !kept.has(idOf(info)) && here.has(info.log, info.block))
+}
+
+/** What connected devices say of versions. */
+async function askOthers(
+  node: FleetNode,
+  versions: VersionInfo[],
+  { signal, progress }: Work
+): Promise<{ alsoInUse: string[]; held: Set<string> }> {
+  const alsoInUse: string[] = []
+  const held = new Set<string>()
+  for (let at = 0; at < versions.length; at += ASKED_AT_ONCE) {
+    signal.throwIfAborted()
+    progress({ phase: 'asking who else has them', done: at, total: versions.length, unit: 'items' })
+    const asked = versions.slice(at, at + ASKED_AT_ONCE).map(async (info) => {
+      const { holders, awaited } = await node.replicas.ask(info)
+      if (holders > 0) held.add(idOf(info))
+      if (awaited) alsoInUse.push(idOf(info))
+    })
+    await Promise.all(asked)
+  }
+  return { alsoInUse, held }
+}
+
+function numbers(versions: VersionInfo[]): number[] {
+  return versions.map(({ number }) => number)
+}
+
+function unlessOurs(err: unknown): boolean {
+  const { code } = err as { code?: string }
+  if (['DATA_CORRUPT', 'FORMAT_INVALID', 'KEY_MISSING'].includes(code ?? '')) return true
+  throw err
+}
+
+async function usage(node: FleetNode): Promise<number> {
+  return (await diskUsage(node.paths.store)) + (await diskUsage(node.paths.index))
+}

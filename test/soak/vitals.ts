@@ -1,0 +1,93 @@
+/** What the devices take from the machine at one moment. */
+import { lstat, readdir, readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { mountsBelow, processes } from '../../examples/demo/clean-up.ts'
+import type { Device } from '../../examples/demo/device.ts'
+
+const BLOCK_BYTES = 512
+
+export interface ProcessVitals {
+  rssBytes: number
+  /** The most it ever had. */
+  peakBytes: number
+  descriptors: number
+}
+
+/** Between two runs of the VM. */
+export interface RestVitals {
+  /** Of all devices and the DHT, all that they started included. */
+  processes: number
+  mounts: string[]
+  /** Files of parcels that only a run needs, from the homes. */
+  leftovers: string[]
+  daemons: Record<string, ProcessVitals>
+  homeBytes: Record<string, number>
+}
+
+export async function restVitals(directory: string, devices: Device[]): Promise<RestVitals> {
+  const vitals: RestVitals = {
+    processes: await countProcesses(directory),
+    mounts: await mountsBelow(directory),
+    leftovers: [],
+    daemons: {},
+    homeBytes: {}
+  }
+  for (const device of devices) {
+    vitals.leftovers.push(...(await leftovers(device.home)))
+    vitals.daemons[device.name] = await processVitals((await device.status()).pid)
+    vitals.homeBytes[device.name] = await bytesOf(device.home)
+  }
+  return vitals
+}
+
+/** Of the runner of the VM on that device; null when there is none. */
+export async function runnerVitals(device: Device): Promise<ProcessVitals | null> {
+  const [pid] = await processes(device.home, (line) => line.includes('/runner/main.js '))
+  return pid === undefined ? null : processVitals(pid)
+}
+
+/** Ours, by their arguments, and what they started. */
+export async function countProcesses(directory: string): Promise<number> {
+  const parents = new Map<number, number>()
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    const stat = await readFile(`/proc/${name}/stat`, 'latin1').catch(() => '')
+    const parent = /\) \S (\d+) /.exec(stat)?.[1]
+    if (parent !== undefined) parents.set(Number(name), Number(parent))
+  }
+  const ours = new Set(await processes(directory))
+  for (let before = -1; before !== ours.size;) {
+    before = ours.size
+    for (const [pid, parent] of parents) if (ours.has(parent)) ours.add(pid)
+  }
+  return ours.size
+}
+
+async function processVitals(pid: number): Promise<ProcessVitals> {
+  const status = await readFile(`/proc/${pid}/status`, 'latin1')
+  const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1])
+  return {
+    rssBytes: kib('VmRSS') * 1024,
+    peakBytes: kib('VmHWM') * 1024,
+    descriptors: (await readdir(`/proc/${pid}/fd`)).length
+  }
+}
+
+async function leftovers(home: string): Promise<string[]> {
+  const folder = path.join(home, 'parcels')
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
+  return entries
+    .filter((entry) => !entry.isDirectory() && !entry.name.endsWith('.log'))
+    .map((entry) => path.relative(home, path.join(entry.parentPath, entry.name)))
+}
+
+/** On the disk, as du(1) counts; not what is mounted below. */
+async function bytesOf(directory: string): Promise<number> {
+  const { dev } = await lstat(directory)
+  let bytes = 0
+  for (const name of ['', ...(await readdir(directory, { recursive: true }))]) {
+    const found = await lstat(path.join(directory, name)).catch(() => null) // gone meanwhile
+    if (found !== null && found.dev === dev) bytes += found.blocks * BLOCK_BYTES
+  }
+  return bytes
+}
