@@ -15,6 +15,7 @@ import { checkMachine } from './demo/machine.ts'
 import { demoOptions, USAGE, type DemoOptions } from './demo/options.ts'
 import { tell } from './demo/story.ts'
 import { Timeline } from './demo/timeline.ts'
+import { guestCache } from './guest/cache.ts'
 
 const interrupt = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -59,7 +60,7 @@ async function run(options: DemoOptions): Promise<Figures> {
     await checkMachine(home)
     const story = tell({
       directory,
-      guestDirectory: path.join(base, 'hyperparcel-cache'),
+      guestDirectory: guestCache(),
       memory: options.memory,
       home,
       office,
@@ -88,9 +89,15 @@ function report(figures: Figures, json: boolean): number {
   const problems = failures(figures)
   const out = json ? process.stderr : process.stdout
   out.write(`\n${summary(figures)}\n\n`)
-  if (problems.length === 0) out.write('Everything was as it should be.\n')
+  if (problems.length === 0) out.write(`${verdict(figures)}\n`)
   else process.stderr.write(`FAILED: ${problems.join('; ')}.\n`)
   const ok = problems.length === 0
   if (json) process.stdout.write(`${JSON.stringify({ ok, problems, ...figures })}\n`)
   return ok ? 0 : 1
+}
+
+/** Without the traffic it is less than everything. */
+function verdict({ capture, capture_problem }: Figures): string {
+  if (capture) return 'Everything was as it should be.'
+  return `Everything that was checked was as it should be. Not searched: the traffic (${capture_problem ?? 'it was not captured'}).`
 }

@@ -11,8 +11,10 @@ Two devices on this machine: a VM is suspended on one and resumed on the other, 
   --keep         leave both homes and their logs when it is over, and say where
   --json         the timeline goes to stderr; the last line of stdout is one JSON object
 
-$HYPERPARCEL_DEMO_DIR, else the system's temporary directory, holds the guest, which is built once, and
-everything else while the demo runs.`
+The guest is built once and kept in $XDG_CACHE_HOME/hyperparcel or ~/.cache/hyperparcel. Everything else is below the
+system's temporary directory while the demo runs. $HYPERPARCEL_DEMO_DIR holds both where it is set.
+
+Only root may capture traffic: without root it is not searched for pieces of the guest, files are.`
 
 export interface DemoOptions {
   memory: string

@@ -6,6 +6,7 @@ import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { HyperparcelError } from '../../lib/base/errors.ts'
+import { openCache } from './cache.ts'
 
 const run = promisify(execFile)
 
@@ -22,11 +23,11 @@ export interface BuildSteps {
 
 /**
  * Returns the guest's folder. It is built aside and moved into place whole, so that two builders do not meet.
- * Rejects with `GUEST_BUILD_FAILED`.
+ * Rejects with `GUEST_BUILD_FAILED`, or `GUEST_CACHE_UNUSABLE`.
  */
 export async function buildOnce({ directory, name, build, hint }: BuildSteps): Promise<string> {
+  await openCache(directory)
   try {
-    await mkdir(directory, { recursive: true })
     const target = path.join(directory, await name())
     if (existsSync(target)) return target
     const work = await mkdtemp(path.join(directory, 'build-'))

@@ -12,6 +12,7 @@ import {
   daemonGone,
   type DaemonClient
 } from '../daemon/client.ts'
+import { programText } from './typed.ts'
 import { JsonLinesRenderer } from './ui/json-lines.ts'
 import { quietRenderer, type Output, type Renderer } from './ui/renderer.ts'
 import { TerminalRenderer } from './ui/terminal.ts'
@@ -45,6 +46,8 @@ export interface RequestOptions {
   onevent?: (event: ApiEvent) => void
   /** Obeys only this, for what has to happen after a Ctrl-C. */
   signal?: AbortSignal
+  /** After a Ctrl-C the daemon's answer still counts for that long. */
+  settleMs?: number
 }
 
 export class Context {
@@ -93,6 +96,7 @@ export class Context {
     try {
       return await this.#client.call(method, params, {
         signal: opts.signal ?? this.signal,
+        settleMs: opts.settleMs,
         onevent
       })
     } finally {
@@ -120,6 +124,11 @@ export class Context {
     if (!(await Promise.race([stop, gone]))) throw daemonGone()
   }
 
+  /** A command as this user has to type it: with `--home` where it was given. */
+  typed(command: string): string {
+    return `${programText(this.#homeOption)} ${command}`
+  }
+
   /** A remark for people, on stderr: not with `--json` or `--quiet`. */
   note(text: string): void {
     if (this.json || this.quiet) return
@@ -131,6 +140,13 @@ export class Context {
   print(text: string): void {
     this.renderer.clear()
     this.io.stdout.write(`${text}\n`)
+  }
+
+  /** As `confirm`, for what is done to a parcel: one that is not there is no question. Rejects with `PARCEL_NOT_FOUND` too. */
+  async confirmFor(name: string, question: string, yes: boolean | undefined): Promise<void> {
+    if (yes === true) return
+    await this.request('lease', { name })
+    await this.confirm(question, yes)
   }
 
   /** Asks before something is destroyed. Rejects with `CONFIRM` without a terminal, and on a no. */

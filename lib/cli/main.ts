@@ -4,9 +4,11 @@
  */
 import { readFileSync } from 'node:fs'
 import { EXIT, HyperparcelError } from '../base/errors.ts'
+import type { CliCommand } from './command.ts'
 import { COMMANDS, LATER } from './commands/index.ts'
 import { Context, processIo, type Io } from './context.ts'
 import { errorJson, errorText, toError } from './failure.ts'
+import { homeOption, typedError } from './typed.ts'
 import { watchInterrupts, type Interrupts } from './interrupt.ts'
 import { buildProgram } from './program.ts'
 
@@ -39,11 +41,12 @@ export async function main(
     return exitCode
   } catch (thrown) {
     ;(context as Context | null)?.renderer.clear()
-    const err = toError(thrown)
-    if (err === null) {
+    const failure = toError(thrown, commandPath(argv))
+    if (failure === null) {
       io.stdout.write(json ? `${JSON.stringify({ help: help.trim() })}\n` : help)
       return EXIT.DONE
     }
+    const err = typedError(failure, homeOption(argv))
     if (json) io.stdout.write(errorJson(err))
     else io.stderr.write(errorText(err))
     return err.exitCode
@@ -67,6 +70,19 @@ function refuseLater(argv: string[]): void {
   throw new HyperparcelError('NOT_IMPLEMENTED', `The command ${name} is not implemented yet`, {
     hint: 'See `hyperparcel --help` for the commands of this version.'
   })
+}
+
+/** `resume`, `daemon run`; null where no command was typed that there is. */
+function commandPath(argv: string[]): string | null {
+  const [first, second] = commandWords(argv)
+  const command = COMMANDS.find((known) => nameOf(known) === first)
+  if (command === undefined) return null
+  const sub = command.subcommands?.find((known) => nameOf(known) === second)
+  return sub === undefined ? first : `${first} ${second}`
+}
+
+function nameOf({ usage }: CliCommand): string {
+  return usage.split(' ')[0]
 }
 
 function commandWords(argv: string[]): string[] {

@@ -5,7 +5,9 @@
 import { Command, Option } from 'commander'
 import type { CliCommand } from './command.ts'
 import type { GlobalOptions } from './context.ts'
+import type { HyperparcelError } from '../base/errors.ts'
 import { EXIT_HELP } from './exit-help.ts'
+import { usage } from './failure.ts'
 
 /** Called with what was typed; throws `CommanderError` or `HyperparcelError` otherwise. */
 export type Invoke = (
@@ -38,11 +40,35 @@ export function buildProgram(opts: ProgramOptions): Command {
     .usage('[--home DIR] [--json] [--quiet] COMMAND …')
     .version(opts.version, '--version', 'print the version')
     .helpOption('-h, --help', 'print this help')
-    .helpCommand('help [command]', 'print the help of a command')
+    .helpCommand(false)
     .addHelpText('after', `\n${EXIT_HELP}`)
   for (const option of globalOptions()) program.addOption(option)
   for (const command of opts.commands) addCommand(program, command, opts.invoke)
+  addHelp(program)
   return program
+}
+
+/** Commander's own `help` takes one word and does not know unknown ones. */
+function addHelp(program: Command): void {
+  const help = program.command('help [command...]')
+  for (const option of globalOptions()) help.addOption(option.hideHelp())
+  help
+    .summary('print the help of a command')
+    .description('Print the help of a command.')
+    .helpOption('-h, --help', 'print this help')
+    .action((words: string[]) => {
+      let found = program
+      for (const word of words) {
+        const next = found.commands.find((command) => command.name() === word)
+        if (next === undefined) throw unknownCommand(words.join(' '))
+        found = next
+      }
+      found.help()
+    })
+}
+
+function unknownCommand(typed: string): HyperparcelError {
+  return usage(`Unknown command ${typed}`)
 }
 
 function addCommand(parent: Command, spec: CliCommand, invoke: Invoke): void {
@@ -58,7 +84,12 @@ function addCommand(parent: Command, spec: CliCommand, invoke: Invoke): void {
   if (spec.subcommands !== undefined) command.helpCommand(false)
   const run = spec.run
   if (run === undefined) return
+  // Else commander would count the unknown subcommand as an argument too many.
+  if (spec.subcommands !== undefined) command.allowExcessArguments(true)
   command.action(async () => {
+    if (spec.subcommands !== undefined && command.args.length > 0) {
+      throw unknownCommand(`${command.name()} ${command.args[0]}`)
+    }
     const options = command.opts<Record<string, unknown>>()
     await invoke(spec, command.processedArgs.flat() as string[], options, globalsOf(command))
   })

@@ -9,9 +9,10 @@ interface Snapshot {
 }
 
 export function snapshotText(made: Snapshot, tookMs: number): string {
-  const held =
-    made.replicas === 0
-      ? 'no other device holds it yet'
-      : `${made.replicas} ${made.replicas === 1 ? 'peer holds' : 'peers hold'} all of it`
-  return `version ${made.version} after ${formatDuration(tookMs)}; ${formatBytes(made.bytes_new)} new, ${formatBytes(made.bytes_stored)} stored; ${held}.`
+  return `version ${made.version} after ${formatDuration(tookMs)}; ${formatBytes(made.bytes_new)} new, ${formatBytes(made.bytes_stored)} stored; ${heldText(made.replicas)}.`
+}
+
+export function heldText(replicas: number): string {
+  if (replicas === 0) return 'no other device holds it yet'
+  return `${replicas} ${replicas === 1 ? 'peer holds' : 'peers hold'} all of it`
 }

@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import { Channel, type Handlers, type RequestContext } from '../ipc/channel.ts'
 import { METHODS, obeyedSignal, type MethodName, type Params, type Result } from './api.ts'
+import type { LowSpace } from './api-versions.ts'
 import type { Daemon } from './daemon.ts'
 import type { UseCaseContext } from './use-cases/context.ts'
 import { create } from './use-cases/create.ts'
@@ -36,14 +37,14 @@ const USE_CASES: UseCases = {
     setImmediate(() => daemon.emit('stop'))
     return { pid: process.pid }
   },
-  create: (daemon, params, context) => create(daemon.node, params, context),
+  create: (daemon, params, context) => warned(daemon, create(daemon.node, params, context)),
   ls: (daemon) => ls(daemon.node),
   show: (daemon, params) => show(daemon.node, params),
   log: (daemon, params) => log(daemon.node, params),
   resume: (daemon, params, context) => resume(daemon.node, params, context),
   console: (daemon, params) => consoleOf(daemon.node, params),
-  suspend: (daemon, params, context) => suspend(daemon.node, params, context),
-  checkpoint: (daemon, params, context) => checkpoint(daemon.node, params, context),
+  suspend: (daemon, params, context) => warned(daemon, suspend(daemon.node, params, context)),
+  checkpoint: (daemon, params, context) => warned(daemon, checkpoint(daemon.node, params, context)),
   poweroff: (daemon, params, context) => poweroff(daemon.node, params, context),
   discard: (daemon, params) => discard(daemon.node, params),
   serve: (daemon, params, context) => serve(daemon.node, params, context),
@@ -59,6 +60,16 @@ const USE_CASES: UseCases = {
   rename: (daemon, params) => rename(daemon.node, params),
   remove: (daemon, params, context) => remove(daemon.node, params, context),
   rollback: (daemon, params, context) => rollback(daemon.node, params, context)
+}
+
+/** With a warning where the disk fills up. */
+async function warned<T extends { low_space?: LowSpace }>(
+  daemon: Daemon,
+  work: Promise<T>
+): Promise<T> {
+  const made = await work
+  const low = await daemon.node.lowSpace.look()
+  return low === null ? made : { ...made, low_space: low }
 }
 
 /** Serves one client. */

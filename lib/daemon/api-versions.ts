@@ -4,8 +4,11 @@ import type { Method, MethodRules, Named } from './api.ts'
 export interface VersionApi {
   /** `PARCEL_EXISTS`, `NAME_INVALID`. */
   rename: Method<Named & { to: string }, { parcel: string }>
-  /** Takes the lease; the parcel is gone on every device, its blocks stay until they are pruned. `PARCEL_RUNNING`, `LEASE_HELD`. */
-  remove: Method<Named, { parcel: string }>
+  /**
+   * Takes the lease; the parcel is gone on every device. Here the space of what nobody else needs comes back, on other
+   * devices when they prune or remove something. `PARCEL_RUNNING`, `LEASE_HELD`.
+   */
+  remove: Method<Named, { parcel: string; bytes_freed: number }>
   /** A new version with the content of that one. `PARCEL_RUNNING`, `LEASE_HELD`, `CRASH_CHOICE`, `DATA_UNREACHABLE`. */
   rollback: Method<Named & { version: number }, { parcel: string; version: number }>
   /** Reads and opens everything that is stored of a parcel's versions, of all parcels without a name. */
@@ -54,6 +57,14 @@ export interface EvictResult {
   blocks_dropped: number
   /** Of the newest version, not stored here now. */
   bytes_missing: number
+}
+
+/** The disk of the home fills up. */
+export interface LowSpace {
+  bytes_free: number
+  /** About what `command` would give back; null where pruning gives nothing worth a word. */
+  bytes_prunable: number
+  command: string | null
 }
 
 /** Of one parcel, or of all. */

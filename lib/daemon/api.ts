@@ -10,7 +10,7 @@
  */
 import type { Check } from '../base/check.ts'
 import type { Progress } from '../base/progress.ts'
-import { VERSION_METHODS, type VersionApi } from './api-versions.ts'
+import { VERSION_METHODS, type LowSpace, type VersionApi } from './api-versions.ts'
 
 export interface Method<P, R> {
   params: P
@@ -40,7 +40,13 @@ export interface Api extends VersionApi {
   /** Version 1, without memory. `PARCEL_EXISTS`, `IMAGE_UNREADABLE`, `IMAGE_INVALID`, `DISK_FULL`. */
   create: Method<
     CreateParams,
-    { parcel: string; version: number; bytes_read: number; bytes_stored: number }
+    {
+      parcel: string
+      version: number
+      bytes_read: number
+      bytes_stored: number
+      low_space?: LowSpace
+    }
   >
   ls: Method<None, { parcels: ParcelRow[] }>
   show: Method<Named, { parcel: ParcelDetail }>
@@ -52,7 +58,10 @@ export interface Api extends VersionApi {
   console: Method<Named, { parcel: string; serial: string; vnc: string }>
   /** Returns when the version is durable here (and at `waitReplicas` peers). `PARCEL_NOT_RUNNING`, `DATA_UNREACHABLE`. */
   suspend: Method<SuspendParams, SuspendResult>
-  checkpoint: Method<Named & { message?: string }, Omit<SuspendResult, 'lease_delivered'>>
+  checkpoint: Method<
+    Named & { message?: string },
+    Omit<SuspendResult, 'lease_delivered' | 'already_suspended'>
+  >
   /** Power button, then a version without memory. */
   poweroff: Method<Named, { parcel: string; version: number }>
   /** Drops everything since the last version; `version` is that one. */
@@ -66,7 +75,7 @@ export interface Api extends VersionApi {
 
   lease: Method<Named, LeaseResult>
   status: Method<None, StatusResult>
-  /** All settings, one (`key`), or a new value for one (`value`). `CONFIG_UNKNOWN`, `CONFIG_INVALID`. */
+  /** All settings, one (`key`), or a new value for one (`value`). `CONFIG_UNKNOWN`, `USAGE`. */
   config: Method<ConfigParams, { config: Record<string, unknown> }>
 }
 
@@ -225,6 +234,10 @@ export interface ParcelRow {
   time: string
   /** Device that holds the lease; null where it is free. */
   holder: string | null
+  /** With state `elsewhere`: what the holder says; null where it is not online. */
+  elsewhere: 'running' | 'suspended' | null
+  /** Has the newest version a memory image? Without one it boots. */
+  memory: boolean
   /** Of the newest version: all of it, and what is stored here. */
   bytes_total: number
   bytes_local: number
@@ -270,6 +283,8 @@ export interface VersionRow {
   replicas: number
   /** With a memory image, or a boot. */
   memory: boolean
+  /** What made it: `create`, `suspend`, `checkpoint`, `rollback` …; null where its record is not stored here. */
+  cause: string | null
 }
 
 export type FetchMode = 'demand' | 'working-set' | 'all'
@@ -319,8 +334,11 @@ export interface SuspendResult {
   replicas: number
   /** Whether a grant reached its device; null without `to`. */
   lease_delivered: boolean | null
+  /** It was suspended here before, and only the lease was given: nothing is new. */
+  already_suspended?: true
   /** Milliseconds since the command came, by step. */
   trace: Record<string, number>
+  low_space?: LowSpace
 }
 
 export interface ServeParams extends Named {
@@ -365,6 +383,8 @@ export interface StatusResult {
   bytes_stored: number
   /** Free on its file system. */
   bytes_free: number
+  /** Absent while that is enough. */
+  low_space?: LowSpace
 }
 
 export interface ConfigParams {

@@ -19,6 +19,8 @@ const LOG_BYTES_MAX = 8 * 1024 * 1024
 export interface ClientCallOptions {
   /** Aborting cancels the method, see `METHODS` for what that means. */
   signal?: AbortSignal
+  /** After that its answer still counts for that long. */
+  settleMs?: number
   onevent?: (event: ApiEvent) => void
 }
 
@@ -45,8 +47,9 @@ export class DaemonClient {
     opts: ClientCallOptions = {}
   ): Promise<Result<M>> {
     const onevent = opts.onevent as ((json: unknown) => void) | undefined
+    const { signal, settleMs } = opts
     try {
-      return await this.#channel.call<Result<M>>(method, params, { signal: opts.signal, onevent })
+      return await this.#channel.call<Result<M>>(method, params, { signal, settleMs, onevent })
     } catch (err) {
       if ((err as { code?: string }).code !== 'CHANNEL_CLOSED') throw err
       throw (await this.#explain()) ?? daemonGone(err)

@@ -53,22 +53,30 @@ export class Config {
     this.#settings = next
   }
 
+  /** One setting; null where it is not set. Throws `CONFIG_UNKNOWN`. */
+  get(key: string): unknown {
+    if (!Object.hasOwn(TEXT, key) && !Object.hasOwn(this.#settings, key)) throw unknown(key)
+    return this.#settings[key] ?? null
+  }
+
   /** One setting from the command line's text. */
   async setText(key: string, text: string): Promise<void> {
-    const parse = TEXT[key]
-    if (parse === undefined) {
-      throw new HyperparcelError('CONFIG_UNKNOWN', `There is no setting ${key}`, {
-        hint: `There are: ${Object.keys(TEXT).join(', ')}.`
-      })
-    }
+    const parse = Object.hasOwn(TEXT, key) ? TEXT[key] : undefined
+    if (parse === undefined) throw unknown(key)
     const change = v.safeParse(Settings, { [key]: parse(text) })
     if (!change.success) {
-      throw new HyperparcelError('CONFIG_INVALID', `${text} is no value for ${key}`, {
+      throw new HyperparcelError('USAGE', `${text} is no value for ${key}`, {
         hint: HINTS[key]
       })
     }
     await this.set(change.output)
   }
+}
+
+function unknown(key: string): HyperparcelError {
+  return new HyperparcelError('CONFIG_UNKNOWN', `There is no setting ${key}`, {
+    hint: `There are: ${Object.keys(TEXT).join(', ')}.`
+  })
 }
 
 const HINTS: Record<string, string> = {

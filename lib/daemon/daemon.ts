@@ -47,7 +47,7 @@ export class Daemon extends ReadyResource {
   get node(): FleetNode {
     if (this.#node !== null) return this.#node
     throw new HyperparcelError('NO_FLEET', 'This home belongs to no fleet yet', {
-      hint: '"hyperparcel init" makes a new one; "hyperparcel join" enters one by an invite.'
+      hint: '`hyperparcel init` makes a new one; `hyperparcel join` enters one by an invite.'
     })
   }
 

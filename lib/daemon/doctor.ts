@@ -7,6 +7,7 @@ import { access, readFile, stat, statfs } from 'node:fs/promises'
 import { createSocket } from 'node:dgram'
 import path from 'node:path'
 import type { Check } from '../base/check.ts'
+import { formatBytes } from '../base/format-bytes.ts'
 import { QemuDriver } from '../vmm/qemu/driver.ts'
 import { examineQemu } from '../vmm/qemu/doctor.ts'
 
@@ -88,7 +89,7 @@ async function storage(home: string): Promise<Check[]> {
   }
   const { bavail, bsize } = await statfs(directory)
   const free = bavail * bsize
-  const found = `${Math.floor(free / 1024 ** 2)} MiB are free at ${directory}`
+  const found = `${formatBytes(free)} free at ${directory}`
   if (free >= SPACE_BYTES_MIN) checks.push({ name: 'space', state: 'ok', found })
   else {
     const hint = 'A running VM needs room for all of its memory and what it writes.'

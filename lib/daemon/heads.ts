@@ -43,7 +43,7 @@ export function commitParams(
   const head = chain.head
   if (head === null || !mayWrite(chain, self, head.hash)) {
     throw new HyperparcelError('LEASE_SUPERSEDED', 'This device does not hold the lease any more', {
-      hint: 'Another device continued the parcel. See "hyperparcel lease".'
+      hint: 'Another device continued the parcel. See `hyperparcel lease`.'
     })
   }
   const newest = node.registry.versions(runner.parcel).at(-1)?.number ?? 0

@@ -21,6 +21,7 @@ import { LogStore } from '../store/log-store.ts'
 import type { Log } from '../store/ports.ts'
 import { SegmentIndexer } from '../store/segment-indexer.ts'
 import type { Settings } from './config.ts'
+import { LowSpaceWatch } from './low-space.ts'
 import { PeerApi } from './peer-api.ts'
 import { Replicas } from './replicas.ts'
 import { Runners } from './runners.ts'
@@ -47,6 +48,7 @@ export class FleetNode extends ReadyResource {
   readonly network: Network
   readonly versions: Versions
   readonly replicas: Replicas
+  readonly lowSpace = new LowSpaceWatch(this)
   readonly runners: Runners
   readonly peerApi: PeerApi
   /** While blocks are being dropped, this device vouches for no version. */

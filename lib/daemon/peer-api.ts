@@ -31,10 +31,12 @@ const LEASE_TIMEOUT_MS = 10_000
 const INTRODUCTIONS_MAX = 5
 const RETRY_MS = 1000
 
-/** Of one version: is all of it here, durably, and is it open here? */
+/** Of one version: is all of it here, durably, and is it open here? Of its parcel: does it run here? */
 export interface HoldsAnswer {
   holds: boolean
   uses?: boolean
+  /** Does the parcel run there? */
+  runs?: boolean
 }
 
 export class PeerApi {
@@ -137,23 +139,18 @@ export class PeerApi {
       .versions(Buffer.from(parcel, 'hex'))
       .find((known) => known.version.toString('hex') === version)
     const uses = this.#node.runners.uses(version)
-    if (info === undefined || this.#node.evicting) return { holds: false, uses }
-    return { holds: await this.#node.versions.holds(info), uses }
+    const runs = this.#node.runners.get(Buffer.from(parcel, 'hex'))?.purpose === 'vm'
+    if (info === undefined || this.#node.evicting) return { holds: false, uses, runs }
+    return { holds: await this.#node.versions.holds(info), uses, runs }
   }
 
   /** The device that suspended a parcel grants it to the first one that asks. */
   async #grant(peer: Buffer, id: string): Promise<v.InferOutput<typeof Entries>> {
     const parcel = this.#parcel(id)
-    if (this.#node.runners.get(parcel.id) !== null) {
-      const name = this.#node.registry.name
-      const self = this.#node.registry.nameOf(peer)
-      throw new HyperparcelError('LEASE_HELD', `${name} runs ${parcel.name} at the moment`, {
-        hint: `Take it over from here with "hyperparcel resume ${parcel.name} --handoff", or suspend it there with "hyperparcel suspend ${parcel.name} --to ${self}".`,
-        context: { parcel: parcel.name, holder: name, running: true }
-      })
-    }
+    this.#refuseInUse(peer, parcel)
     if (await this.#node.hasLeftovers(parcel.id)) throw unsaved(parcel, this.#node.registry.name)
-    await this.#grantTo(parcel.id, peer)
+    // Asked again when the grant's turn comes: a resume may have begun here meanwhile.
+    await this.#grantTo(parcel.id, peer, () => this.#refuseInUse(peer, parcel))
     return { parcel: id, entries: this.#tail(parcel.id) }
   }
 
@@ -168,11 +165,22 @@ export class PeerApi {
     return this.#grant(peer, id)
   }
 
-  async #grantTo(parcel: Buffer, to: Buffer): Promise<void> {
+  #refuseInUse(peer: Buffer, parcel: ParcelInfo): void {
+    const { registry, runners } = this.#node
+    if (!runners.inUse(parcel.id)) return
+    const { name } = registry
+    const self = registry.nameOf(peer)
+    throw new HyperparcelError('LEASE_HELD', `${name} runs ${parcel.name} at the moment`, {
+      hint: `Take it over from here with \`hyperparcel resume ${parcel.name} --handoff\`, or suspend it there: \`hyperparcel suspend ${parcel.name} --to ${self}\`.`,
+      context: { parcel: parcel.name, holder: name, running: true }
+    })
+  }
+
+  async #grantTo(parcel: Buffer, to: Buffer, check: () => void): Promise<void> {
     const { leases } = this.#node
     const { holder, head } = leases.chain(parcel)
     if (holder !== null && holder.equals(to) && head?.entry.body.released === false) return
-    await leases.grant(parcel, to, headVersion(this.#node, parcel)?.version ?? null)
+    await leases.grant(parcel, to, headVersion(this.#node, parcel)?.version ?? null, check)
   }
 
   async #deliver({ parcel, entries }: v.InferOutput<typeof Entries>) {
@@ -203,7 +211,7 @@ function unsaved({ name }: ParcelInfo, holder: string): HyperparcelError {
     'LEASE_HELD',
     `${name} ended on ${holder} without being suspended: its disk there has changes that no version has`,
     {
-      hint: `On ${holder}, keep them with "hyperparcel resume ${name} --from-crash disk", or drop them with "hyperparcel discard ${name}".`,
+      hint: `Keep them there: \`hyperparcel resume ${name} --from-crash disk\`. Or drop them there: \`hyperparcel discard ${name}\`.`,
       context: { parcel: name, holder, running: false }
     }
   )

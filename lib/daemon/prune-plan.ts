@@ -26,27 +26,30 @@ export interface PrunePlan {
   bytes: number
 }
 
-/** With `doom`, nobody may use from then on what goes: call `lift` at the end. */
+/**
+ * @param parcel null: no version goes, only what is left of removed parcels
+ * With `doom`, nobody may use from then on what goes: call `lift` at the end.
+ */
 export async function planPrune(
   node: FleetNode,
-  parcel: ParcelInfo,
+  parcel: ParcelInfo | null,
   facts: KeepFacts & { doom: boolean },
   work: Work
 ): Promise<PrunePlan> {
-  const blocks = await storedIn(node, sweptLogs(node, parcel.id))
+  const blocks = await storedIn(node, sweptLogs(node, parcel))
   const marker = new Marker(storedSource(node))
   const marked = new Set<string>()
   let kept: Set<string>
   // Versions are made and opened meanwhile. What the last look finds holds until the end of its turn.
   for (;;) {
-    kept = keptNow(node, parcel, facts)
-    const needed = neededVersions(node, parcel.id, kept)
+    kept = parcel === null ? new Set() : keptNow(node, parcel, facts)
+    const needed = neededVersions(node, parcel, kept)
     const fresh = needed.filter((info) => !marked.has(idOf(info)))
     if (fresh.length === 0) break
     await mark(node, marker, fresh, work)
     for (const info of fresh) marked.add(idOf(info))
   }
-  const versions = node.registry.versions(parcel.id)
+  const versions = parcel === null ? [] : node.registry.versions(parcel.id)
   const others = versions.filter((info) => !kept.has(idOf(info)))
   for (const info of versions) marker.needed.add(info.log, info.block)
   blocks.removeAll(marker.needed)
@@ -99,10 +102,12 @@ export function idOf({ version }: VersionInfo): string {
 }
 
 /** Logs of the parcel, and of parcels that were removed. */
-function sweptLogs(node: FleetNode, parcel: Buffer): Buffer[] {
+function sweptLogs(node: FleetNode, parcel: ParcelInfo | null): Buffer[] {
   return node.registry
     .parcelLogs()
-    .filter(({ parcel: owner }) => owner.equals(parcel) || isRemoved(node, owner))
+    .filter(
+      ({ parcel: owner }) => (parcel !== null && owner.equals(parcel.id)) || isRemoved(node, owner)
+    )
     .map(({ log }) => log)
 }
 
@@ -111,12 +116,19 @@ function isRemoved(node: FleetNode, parcel: Buffer): boolean {
   return node.registry.creatorOf(parcel) !== null && node.registry.parcel(parcel) === null
 }
 
-/** All versions of other parcels, and those to keep of this one. */
-function neededVersions(node: FleetNode, pruned: Buffer, kept: Set<string>): VersionInfo[] {
-  return node.registry
-    .parcels()
-    .flatMap(({ id }) => node.registry.versions(id))
-    .filter((info) => !info.parcel.equals(pruned) || kept.has(idOf(info)))
+/** All versions of other parcels, those to keep of this one, and what is open of removed ones. */
+function neededVersions(
+  node: FleetNode,
+  pruned: ParcelInfo | null,
+  kept: Set<string>
+): VersionInfo[] {
+  const open = new Set([...node.runners.versions(), ...node.versions.pinned()])
+  const owners = new Map(node.registry.parcelLogs().map((log) => [log.parcel.toString('hex'), log]))
+  return [...owners.values()].flatMap(({ parcel }) => {
+    const versions = node.registry.versions(parcel)
+    if (pruned?.id.equals(parcel) === true) return versions.filter((info) => kept.has(idOf(info)))
+    return isRemoved(node, parcel) ? versions.filter((info) => open.has(idOf(info))) : versions
+  })
 }
 
 /** Versions that need a block that goes. */

@@ -28,7 +28,7 @@ export async function runDaemon(opts: DaemonOptions): Promise<void> {
   const lock = tryLock(path.join(paths.home, 'daemon.lock'))
   if (lock === null) {
     throw new HyperparcelError('DAEMON_RUNNING', `A daemon runs on ${paths.home} already`, {
-      hint: 'One home has one daemon. "hyperparcel daemon stop" ends it.'
+      hint: 'One home has one daemon. `hyperparcel daemon stop` ends it.'
     })
   }
   try {

@@ -7,7 +7,7 @@
 import { once } from 'node:events'
 import { readdir, rmdir } from 'node:fs/promises'
 import path from 'node:path'
-import { HyperparcelError, assert } from '../base/errors.ts'
+import { assert } from '../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../fleet/index.ts'
 import type { Handlers } from '../ipc/channel.ts'
 import type { OpenParams, RunnerStatus } from '../runner/protocol.ts'
@@ -19,9 +19,15 @@ import type { RunnerProcess } from './runner-process.ts'
 import { connectRunner, startRunner } from './runner-process.ts'
 import type { OpenedVersion } from './versions.ts'
 import { commitParams } from './heads.ts'
+import { alreadyInUse, notRunning } from './not-running.ts'
 
 /** A runner that has nothing more to do ends within that time. */
 const END_MS = 10_000
+/** A runner that works tells how it is within that time. */
+const STATUS_MS = 2000
+
+/** Commands that need a VM which nobody is starting or stopping. */
+const SETTLED_ONLY = new Set(['suspend', 'checkpoint', 'poweroff'])
 
 export type RunnerPurpose = 'vm' | 'serve' | 'work'
 
@@ -51,8 +57,23 @@ export class Runners {
     return this.#byParcel.get(parcel.toString('hex')) ?? null
   }
 
+  /** Has a runner, or is about to get one, or is reserved. */
+  inUse(parcel: Buffer): boolean {
+    const id = parcel.toString('hex')
+    return this.#byParcel.has(id) || this.#starting.has(id)
+  }
+
   list(): Runner[] {
     return [...this.#byParcel.values()]
+  }
+
+  /** Asks all runners how they are. */
+  async refreshStatus(): Promise<void> {
+    const asked = this.list().map(async (runner) => {
+      const signal = AbortSignal.timeout(STATUS_MS)
+      runner.status = await runner.process.call('status', null, { signal })
+    })
+    await Promise.allSettled(asked) // one that hangs or ended is as it was
   }
 
   /** Ids (hex) of versions that are open in runners here. */
@@ -67,20 +88,20 @@ export class Runners {
     return this.versions().includes(version)
   }
 
-  /** The runner of a running VM. Throws `PARCEL_NOT_RUNNING`. */
-  running(parcel: ParcelInfo): Runner {
+  /** The runner of a running VM. Throws `PARCEL_NOT_RUNNING`; `verb`: the command that wants it. */
+  running(parcel: ParcelInfo, verb: string): Runner {
     const runner = this.get(parcel.id)
-    if (runner !== null && runner.purpose === 'vm') return runner
-    throw new HyperparcelError('PARCEL_NOT_RUNNING', `${parcel.name} does not run on this device`, {
-      hint: `Start it with "hyperparcel resume ${parcel.name}".`
-    })
+    if (runner?.purpose === 'vm' && (!runner.ending || !SETTLED_ONLY.has(verb))) return runner
+    throw notRunning(this.#node, parcel, verb)
   }
 
   /** Starts a runner for a parcel. Rejects with `PARCEL_RUNNING` when there is one already. */
   async start(parcel: ParcelInfo, purpose: RunnerPurpose): Promise<Runner> {
     const id = parcel.id.toString('hex')
     const known = this.#byParcel.get(id)
-    if (known !== undefined || this.#starting.has(id)) throw alreadyInUse(parcel, known)
+    if (known !== undefined || this.#starting.has(id)) {
+      throw alreadyInUse(parcel, known, purpose)
+    }
     this.#starting.add(id)
     try {
       const node = this.#node
@@ -101,7 +122,9 @@ export class Runners {
   reserve(parcel: ParcelInfo): () => void {
     const id = parcel.id.toString('hex')
     const known = this.#byParcel.get(id)
-    if (known !== undefined || this.#starting.has(id)) throw alreadyInUse(parcel, known)
+    if (known !== undefined || this.#starting.has(id)) {
+      throw alreadyInUse(parcel, known, 'work')
+    }
     this.#starting.add(id)
     return () => void this.#starting.delete(id)
   }
@@ -262,19 +285,4 @@ export class Runners {
     const params = commitParams(this.#node, runner, cause, message)
     return runner.process.call('commitDisks', params)
   }
-}
-
-/** What a parcel is in the hands of a runner, and what to do about it. */
-const IN_USE: Readonly<Record<RunnerPurpose, [string, string]>> = {
-  vm: ['running', 'Connect to it with "hyperparcel console NAME", or suspend it.'],
-  serve: ['served', 'End that first (Ctrl-C where it runs).'],
-  work: ['being worked on', 'Try again when the other command is done.']
-}
-
-function alreadyInUse(parcel: ParcelInfo, runner: Runner | undefined): HyperparcelError {
-  const { name } = parcel
-  const [what, hint] = IN_USE[runner?.purpose ?? 'work']
-  return new HyperparcelError('PARCEL_RUNNING', `${name} is ${what} on this device already`, {
-    hint: hint.replace('NAME', name)
-  })
 }

@@ -67,7 +67,7 @@ export async function mark(
       if (code !== 'DATA_CORRUPT' && code !== 'FORMAT_INVALID') throw err
       throw new HyperparcelError('DATA_CORRUPT', `Maps of ${nameOf(node, info)} are damaged here`, {
         cause: err,
-        hint: 'Nothing was dropped. Repair them first: "hyperparcel verify --repair".'
+        hint: 'Nothing was dropped. Repair them first: `hyperparcel verify --repair`.'
       })
     }
   }
@@ -115,22 +115,23 @@ export async function sizeOf(node: FleetNode, blocks: BlockSet): Promise<number>
 export async function drop(node: FleetNode, blocks: BlockSet, work: Work): Promise<void> {
   const total = blocks.size
   let done = 0
-  faultPoint()
+  faultPoint('decided')
   for (const run of blocks.runs()) {
     const log = await node.store.open(run.log)
     for (let start = run.start; start < run.end; start += RUN_BLOCKS_MAX) {
       work.signal.throwIfAborted()
       const end = Math.min(run.end, start + RUN_BLOCKS_MAX)
       await node.index.forget(run.log, start, end)
-      faultPoint()
+      faultPoint('forgotten')
       await log.clear(start, end)
-      faultPoint()
+      faultPoint('cleared')
       done += end - start
       work.progress({ phase: 'dropping blocks', done, total, unit: 'items' })
     }
   }
   await node.store.flush()
-  faultPoint()
+  node.lowSpace.forget()
+  faultPoint('swept')
 }
 
 /**
@@ -142,7 +143,7 @@ export async function giveBack(node: FleetNode, { signal, progress }: Work): Pro
   const left = await node.store.compact({
     signal,
     onstep(bytes) {
-      faultPoint()
+      faultPoint('compacting')
       first = Math.max(first, bytes)
       progress({ phase: 'giving space back', done: first - bytes, total: first, unit: 'bytes' })
     }

@@ -119,7 +119,10 @@ const FAILURES = {
     'The other device did not accept this device',
     'Look at its log, then ask for a new invite.'
   ],
-  INVITE_USED: ['This invite was used already', 'An invite is for one device: ask for a new one.'],
+  INVITE_USED: [
+    'This invite was used or withdrawn',
+    'An invite is for one device: ask for a new one.'
+  ],
   INVITE_EXPIRED: [
     'This invite has expired',
     'Ask for a new one, and see that both clocks are right.'

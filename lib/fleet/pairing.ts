@@ -280,7 +280,7 @@ async function within(promise: Promise<unknown>, ms: number): Promise<void> {
 
 function expired(): HyperparcelError {
   return new HyperparcelError('INVITE_EXPIRED', 'Nobody used the invite in time', {
-    hint: 'Make a new one with "hyperparcel invite".'
+    hint: 'Make a new one with `hyperparcel invite`.'
   })
 }
 

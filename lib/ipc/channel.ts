@@ -47,6 +47,8 @@ export type Handlers = Record<string, Handler>
 export interface CallOptions {
   attachments?: Buffer[]
   signal?: AbortSignal
+  /** After a cancel the far side's answer still counts for that long; 0 (the default) rejects at once. */
+  settleMs?: number
   onevent?: (json: unknown) => void
 }
 
@@ -118,18 +120,25 @@ export class Channel extends EventEmitter {
     const answer = new Promise<Answer<unknown>>((resolve, reject) => {
       this.#pending.set(id, { resolve, reject, onevent: opts.onevent })
     })
+    const { settleMs = 0 } = opts
+    let settling: NodeJS.Timeout | undefined
     const oncancel = () => {
       const pending = this.#pending.get(id)
       if (pending === undefined) return
-      this.#pending.delete(id)
       this.#send(FRAME.CANCEL, id, undefined)
-      pending.reject(opts.signal!.reason as Error)
+      const giveUp = () => {
+        this.#pending.delete(id)
+        pending.reject(opts.signal!.reason as Error)
+      }
+      if (settleMs === 0) giveUp()
+      else settling = setTimeout(giveUp, settleMs)
     }
     opts.signal?.addEventListener('abort', oncancel, { once: true })
     try {
       writeFrame(this.socket, FRAME.REQUEST, id, { method, params }, opts.attachments)
       return (await answer) as Answer<T>
     } finally {
+      clearTimeout(settling)
       this.#pending.delete(id)
       opts.signal?.removeEventListener('abort', oncancel)
     }

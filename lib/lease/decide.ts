@@ -59,7 +59,7 @@ export function leaseRefusal(
   switch (decision.way) {
     case 'handoff':
       return new HyperparcelError('LEASE_HELD', `${holderName} holds the lease of ${parcel}`, {
-        hint: `Suspend it there with "hyperparcel suspend ${parcel} --to ${selfName}", or take it over from here while ${holderName} is online: "hyperparcel resume ${parcel} --handoff".`,
+        hint: `Suspend it there: \`hyperparcel suspend ${parcel} --to ${selfName}\`. Or take it over from here, while ${holderName} is online: \`hyperparcel resume ${parcel} --handoff\`.`,
         context
       })
     case 'request':
@@ -69,7 +69,7 @@ export function leaseRefusal(
       })
     case 'branch':
       return new HyperparcelError('FORK', `${parcel} was continued on ${holderName} meanwhile`, {
-        hint: `What was done here stays as a branch: see "hyperparcel log ${parcel}".`,
+        hint: `What was done here stays as a branch: see \`hyperparcel log ${parcel}\`.`,
         context
       })
     case 'update':

@@ -76,9 +76,25 @@ export class LeaseKeeper {
     })
   }
 
-  /** Durable before it resolves: then it may be sent. Rejects with `LEASE_SUPERSEDED`. */
-  grant(parcel: Buffer, to: Buffer, version: Buffer | null): Promise<LeaseEntry> {
-    return this.#step(parcel, (chain) => grantLease(chain, this.#keys, to, this.#terms(version)))
+  /**
+   * Durable before it resolves: then it may be sent. Rejects with `LEASE_SUPERSEDED`, and with what `check` throws: it
+   * is asked when the grant's turn comes. Whoever begins to use the parcel then waits for `settled`.
+   */
+  grant(
+    parcel: Buffer,
+    to: Buffer,
+    version: Buffer | null,
+    check: () => void = nothing
+  ): Promise<LeaseEntry> {
+    return this.#step(parcel, (chain) => {
+      check()
+      return grantLease(chain, this.#keys, to, this.#terms(version))
+    })
+  }
+
+  /** Resolves when what this device has begun to sign for that parcel is in the chain, or has failed. */
+  async settled(parcel: Buffer): Promise<void> {
+    await this.#steps.get(parcel.toString('hex'))
   }
 
   /** Durable before it resolves. Rejects with `LEASE_SUPERSEDED`. */

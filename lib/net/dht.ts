@@ -3,6 +3,7 @@
  * connections open and then time out (measured).
  */
 import dgram from 'node:dgram'
+import { isIPv4 } from 'node:net'
 import HyperDHT from 'hyperdht'
 import ReadyResource from 'ready-resource'
 import safetyCatch from 'safety-catch'
@@ -10,6 +11,7 @@ import { HyperparcelError } from '../base/errors.ts'
 
 export const DHT_PORT = 49737
 const PERSISTENT_NODES = 3
+const HOST_HINT = 'Give the IPv4 address by which the other machines reach this one, as --host.'
 
 export interface PrivateDhtOptions {
   /** The IPv4 address under which the other machines reach this one. */
@@ -34,6 +36,7 @@ export class PrivateDht extends ReadyResource {
   }
 
   protected override async _open(): Promise<void> {
+    checkHost(this.host)
     try {
       // On loopback nothing else should reach it; elsewhere NAT may hide the address that others use.
       const bind = this.host.startsWith('127.') ? this.host : '0.0.0.0'
@@ -79,17 +82,33 @@ function probe(port: number, host: string): Promise<void> {
   })
 }
 
+/** Peers are told this address, so it has to be one. */
+function checkHost(host: string): void {
+  if (isIPv4(host) && host !== '0.0.0.0') return
+  const what =
+    host === '0.0.0.0'
+      ? '0.0.0.0 stands for every address of this machine: other machines cannot reach it by that'
+      : `${host} is no IPv4 address`
+  throw new HyperparcelError('USAGE', what, { hint: HOST_HINT })
+}
+
 function openError(err: unknown, host: string, port: number): HyperparcelError {
-  const { code, message } = err as { code?: string; message: string }
+  const { code } = err as { code?: string }
   if (code === 'EADDRINUSE') {
     return new HyperparcelError('PORT_IN_USE', `Port ${port} of ${host} is in use`, {
       hint: 'Another DHT may be running here already: use it, or give another --port.',
       cause: err
     })
   }
-  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || /host/i.test(message)) {
-    return new HyperparcelError('USAGE', `${host} is no address for a DHT on this machine`, {
-      hint: 'Give the IPv4 address under which the other machines reach this one, as --host.',
+  if (code === 'EACCES') {
+    return new HyperparcelError('PORT_FORBIDDEN', `This user may not open port ${port}`, {
+      hint: 'Ports below 1024 need root: give another --port.',
+      cause: err
+    })
+  }
+  if (code === 'EADDRNOTAVAIL') {
+    return new HyperparcelError('USAGE', `${host} is no address of this machine`, {
+      hint: HOST_HINT,
       cause: err
     })
   }

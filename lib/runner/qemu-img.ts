@@ -153,11 +153,10 @@ async function readHead(file: string): Promise<{ magic: number; size: number }> 
       await handle.close()
     }
   } catch (err) {
-    throw new HyperparcelError(
-      'IMAGE_UNREADABLE',
-      `${file} cannot be read: ${(err as Error).message}`,
-      { hint: 'Check the path and that you may read it.', cause: err }
-    )
+    throw new HyperparcelError('IMAGE_UNREADABLE', `${file} cannot be read: ${systemReason(err)}`, {
+      hint: 'Check the path and that you may read it.',
+      cause: err
+    })
   }
 }
 
@@ -198,7 +197,7 @@ function run(
           code === 'IMAGE_INVALID'
             ? `See what it is: qemu-img info ${file}`
             : 'Check that there is room and that you may write there.'
-        reject(new HyperparcelError(code, `${file}: ${lastLine(err)}`, { hint }))
+        reject(new HyperparcelError(code, `${file}: ${lastLine(err, file)}`, { hint }))
       }
     })
   })
@@ -227,7 +226,27 @@ class TextTail {
   }
 }
 
-function lastLine(text: string): string {
-  const line = text.trim().split('\n').at(-1) ?? ''
-  return line.replace(/^qemu-img: /, '') || 'qemu-img failed'
+/** What the system said, without its names for it. */
+function systemReason(err: unknown): string {
+  const { code, message } = err as NodeJS.ErrnoException
+  return REASONS[code ?? ''] ?? message
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  ENOTDIR: 'a part of its path is no directory',
+  EACCES: 'this user may not read it',
+  EPERM: 'this user may not read it',
+  ELOOP: 'its links lead in a circle'
+}
+
+/** Of what qemu-img said; it repeats the file's name. */
+function lastLine(text: string, file: string): string {
+  const line = (text.trim().split('\n').at(-1) ?? '').replace(/^qemu-img: /, '')
+  const what = line.startsWith(`${file}: `) ? line.slice(file.length + 2) : line
+  return (
+    what
+      .replace(/^error while converting \w+: /, '')
+      .replace(/^Could not create '.*?'(?=:|$)/, 'it cannot be created') || 'qemu-img failed'
+  )
 }

@@ -217,7 +217,7 @@ export class Session {
     const uri = await exports.add(volume, volumes.get(volume))
     const phase = `writing ${path.basename(file)}`
     const report = async () => event({ phase, done: await target.bytesWritten(), unit: 'bytes' })
-    const timer = setInterval(() => report().catch(safetyCatch), 200)
+    const timer = setInterval(() => void report().catch(safetyCatch), 200)
     try {
       await copyOut(uri, target.partial, format, signal).catch((err: unknown) => {
         throw exports.failure ?? err
@@ -270,7 +270,9 @@ export class Session {
 
   #running(): VmSession {
     if (this.#vm !== null) return this.#vm
-    throw new HyperparcelError('PARCEL_NOT_RUNNING', 'No VM runs here')
+    throw new HyperparcelError('PARCEL_NOT_RUNNING', 'The VM is still being started', {
+      hint: 'Try again in a moment.'
+    })
   }
 
   #report(): void {

@@ -336,8 +336,10 @@ export class VmSession {
 
   #running(): Vm {
     if (this.#vm === null || this.state === 'gone' || this.state === 'starting') {
-      throw new HyperparcelError('PARCEL_NOT_RUNNING', 'The parcel does not run any more', {
-        hint: this.reason ?? undefined
+      const what =
+        this.state === 'gone' ? 'The parcel does not run any more' : 'The VM is still being started'
+      throw new HyperparcelError('PARCEL_NOT_RUNNING', what, {
+        hint: this.reason ?? 'Try again in a moment; `hyperparcel ls` tells what it does.'
       })
     }
     return this.#vm

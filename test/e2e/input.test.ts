@@ -49,7 +49,7 @@ test('nonsense is refused, and nothing is left of it', { timeout: 180_000 }, asy
   const disk = (error: string, file: string, says: RegExp) =>
     create(error, says, '--disk', at(file))
   await refuse(t, home, [
-    disk('IMAGE_UNREADABLE', 'missing', /missing cannot be read/),
+    disk('IMAGE_UNREADABLE', 'missing', /missing cannot be read: there is no such file/),
     disk('IMAGE_UNREADABLE', 'folder', /is a directory/),
     disk('IMAGE_UNREADABLE', 'pipe', /not a regular file/),
     disk('IMAGE_INVALID', 'empty', /is empty/),
@@ -67,8 +67,10 @@ test('nonsense is refused, and nothing is left of it', { timeout: 180_000 }, asy
     ...['0', '-1', '1.5', '65', 'many'].map((cpus) =>
       create('USAGE', /cpus/i, '--size', '1M', '--cpus', cpus)
     ),
+    create('USAGE', /--size 20G/, '--size', '10'),
+    create('USAGE', /--size 20G/, '--size', '1023K'),
     create('USAGE', /64 TiB/, '--size', '65T'),
-    create('USAGE', /VMM/, '--size', '1M', '--vmm', 'bochs'),
+    create('USAGE', /only qemu/, '--size', '1M', '--vmm', 'bochs'),
     ...['', 'a b', 'a/b', '../up', '.', 'x@2', 'x'.repeat(65), 'tab\t'].map((name) => ({
       args: ['create', name, '--size', '1M'],
       code: 2,
@@ -118,9 +120,13 @@ test('nonsense is refused, and nothing is left of it', { timeout: 180_000 }, asy
     { args: ['suspend', 'work'], code: 1, error: 'PARCEL_NOT_RUNNING', says: /resume work/ },
     { args: ['console', 'work'], code: 1, error: 'PARCEL_NOT_RUNNING' },
     { args: ['discard', 'work', '--yes'], code: 1, error: 'PARCEL_NOT_RUNNING' },
+    { args: ['remove', 'nope'], code: 3, error: 'PARCEL_NOT_FOUND' },
+    { args: ['suspend', 'work', '--to', 'home'], code: 2, error: 'USAGE', says: /very device/ },
+    { args: ['suspend', 'work', '--to', 'nobody'], code: 3, error: 'DEVICE_NOT_FOUND' },
     { args: ['discard', 'work'], code: 7, error: 'CONFIRM', says: /--yes/ },
-    { args: ['config', 'colour', 'red'], code: 1, error: 'CONFIG_UNKNOWN' },
-    { args: ['config', 'bootstrap', 'nonsense'], code: 1, error: 'CONFIG_INVALID' },
+    { args: ['config', 'colour', 'red'], code: 2, error: 'CONFIG_UNKNOWN', says: /bootstrap, lan/ },
+    { args: ['config', 'colour'], code: 2, error: 'CONFIG_UNKNOWN', says: /bootstrap, lan/ },
+    { args: ['config', 'bootstrap', 'nonsense'], code: 2, error: 'USAGE', says: /HOST:PORT/ },
     { args: ['invite', '--expires', 'never'], code: 2, error: 'USAGE' },
     { args: ['frobnicate'], code: 2, error: 'USAGE' },
     { args: ['ls', '--frob'], code: 2, error: 'USAGE' },

@@ -42,6 +42,40 @@ test('create on a full disk', { timeout: 120_000 }, async (t) => {
   t.pass('with room it works, byte for byte')
 })
 
+test(
+  'a disk that fills up is told of, with what pruning gives back',
+  { timeout: 180_000 },
+  async (t) => {
+    if (!need(t, 'root', 'qemu', 'qemu-tools', 'nbd-tools')) return
+    const fleet = await Fleet.open(t)
+    const home = await deviceOn(fleet, 1000)
+    const random = new Random()
+    const file = path.join(fleet.directory, 'image')
+    await rawImage(file, 24 * MIB, [{ offset: 0, data: random.bytes(24 * MIB) }])
+    const created = await home.create('work', ['--disk', file, '--memory', '64M'])
+    t.is(created['low_space'], undefined, 'there is room')
+    await rawImage(file, 24 * MIB, [{ offset: 0, data: random.bytes(24 * MIB) }])
+    const serving = home.start(['serve', 'work', '--writable'])
+    const { volumes } = (await serving.first()) as { volumes: { disk0: string } }
+    await run('nbdcopy', [file, volumes.disk0])
+    t.is((await serving.interrupt()).code, 0)
+    await fill(home, 90)
+    const { low_space: low } = (await home.ok(['status'])) as { low_space?: Json }
+    t.is(low?.['command'], 'hyperparcel prune work --keep 1')
+    const prunable = Number(low?.['bytes_prunable'])
+    t.ok(prunable > 24 * MIB && prunable < 26 * MIB, `${prunable} bytes`)
+    const small = await home.create('small', ['--size', '1M', '--memory', '64M'])
+    t.ok(small['low_space'], 'create tells it too')
+    const pruned = await home.ok(['prune', 'work', '--keep', '1', '--yes'])
+    t.ok(Math.abs(Number(pruned['bytes_freed']) - prunable) < 2 * MIB, 'it was right')
+    t.is((await home.ok(['status']))['low_space'], undefined, 'there is room again')
+    await fill(home, 50)
+    const still = (await home.ok(['status'])) as { low_space?: Json }
+    t.alike([still.low_space?.['command'], still.low_space?.['bytes_prunable']], [null, 0])
+    t.is((await home.ok(['verify']))['bad'], 0)
+  }
+)
+
 test('a VM on a disk that fills up', { timeout: 240_000 }, async (t) => {
   if (!need(t, ...NEEDS)) return
   const fleet = await Fleet.open(t)

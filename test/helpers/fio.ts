@@ -7,6 +7,8 @@ const run = promisify(execFile)
 export interface FioFigures {
   iops: number
   bytesPerSecond: number
+  /** Of reads, from their submission to their end. */
+  readP99Us: number
 }
 
 export interface FioJob {
@@ -46,10 +48,15 @@ export async function fio(job: FioJob): Promise<FioFigures> {
   }
   const { error, read, write } = report.jobs[0]
   if (error !== 0) throw new Error(`fio ended with error ${error}`)
-  return { iops: read.iops + write.iops, bytesPerSecond: read.bw_bytes + write.bw_bytes }
+  return {
+    iops: read.iops + write.iops,
+    bytesPerSecond: read.bw_bytes + write.bw_bytes,
+    readP99Us: (read.clat_ns?.percentile?.['99.000000'] ?? 0) / 1000
+  }
 }
 
 interface Side {
   iops: number
   bw_bytes: number
+  clat_ns?: { percentile?: Record<string, number> }
 }

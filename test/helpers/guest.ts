@@ -1,7 +1,7 @@
 /** A small Linux guest for tests, with all of its volumes in memory, served over NBD by the project's own server. */
 import { mkdir, open, stat } from 'node:fs/promises'
-import os from 'node:os'
 import path from 'node:path'
+import { userCache } from '../../examples/guest/cache.ts'
 import { buildGuest, type Guest } from '../../examples/guest/build.ts'
 import { NbdServer } from '../../lib/block/nbd/server.ts'
 import type { LaunchSpec, MachineConfig, VmExit, VmmDriver } from '../../lib/vmm/driver.ts'
@@ -11,9 +11,9 @@ const PIECE_BYTES = 1024 * 1024
 
 let built: Promise<Guest> | null = null
 
-/** What takes long to make and fits every run on this machine: $HYPERPARCEL_TEST_CACHE, or in the system's temporary directory. */
+/** What takes long to make and fits every run on this machine: $HYPERPARCEL_TEST_CACHE, or the user's cache. */
 export function testCache(): string {
-  return process.env['HYPERPARCEL_TEST_CACHE'] ?? path.join(os.tmpdir(), 'hyperparcel-cache')
+  return process.env['HYPERPARCEL_TEST_CACHE'] ?? userCache()
 }
 
 /** Built once a machine. */

@@ -6,6 +6,7 @@ import { refLog, refSlot } from '../../lib/format/map.ts'
 import { Commit, type CommitMeta, type VolumeCommit } from '../../lib/parcel/commit.ts'
 import type { CommitSink } from '../../lib/parcel/commit-sink.ts'
 import { LogTable } from '../../lib/parcel/log-table.ts'
+import type { RecordPlace } from '../../lib/parcel/mark.ts'
 import { VersionReader, openVersion } from '../../lib/parcel/version-reader.ts'
 import { VolumeMap } from '../../lib/parcel/volume-map.ts'
 import { commitFrozen, type FrozenChunks } from '../../lib/runner/frozen-commit.ts'
@@ -24,13 +25,22 @@ export interface VolumeChange {
 
 export class MemoryParcel {
   readonly store: MemorySink
-  readonly logs = new LogTable()
-  readonly dedupKey = randomBytes(32)
+  logs = new LogTable()
+  readonly dedupKey: Buffer
+  /** Where the records of its versions are. */
+  readonly places = new Map<VersionReader, RecordPlace>()
   version: VersionReader | null = null
   #number = 0
 
-  constructor(store = new MemorySink()) {
+  constructor(store = new MemorySink(), dedupKey: Buffer = randomBytes(32)) {
     this.store = store
+    this.dedupKey = dedupKey
+  }
+
+  /** Goes on from that version, of this parcel or of another one in the store. */
+  goTo(version: VersionReader): void {
+    this.logs = new LogTable(version.record.logs.map((log) => log.key))
+    this.version = version
   }
 
   /** Makes the next version. On an error there is none, and the next one may be made. */
@@ -49,6 +59,7 @@ export class MemoryParcel {
     const record = openVersion(block, sink.log, at, store.keys.meta, id)
     this.logs.extend(record.logs.map((log) => log.key))
     this.version = new VersionReader(record, store.reader(this.logs), () => store.keys.meta)
+    this.places.set(this.version, { version: id, log: sink.log, block: at })
     return this.version
   }
 

@@ -22,11 +22,12 @@ export interface Story {
   nothingLeft(): Promise<void>
 }
 
-/** Its directory is next to the kept guest of the other tests, so that there is one to build. */
+/** It uses the kept guest of the other tests. */
 export function startStory(t: Assert, name: keyof typeof SCRIPTS, ...args: string[]): Story {
-  const directory = process.env['HYPERPARCEL_TEST_CACHE'] ?? os.tmpdir()
+  const cache = process.env['HYPERPARCEL_TEST_CACHE'] ?? ''
+  const directory = cache || os.tmpdir()
   const child = spawn(process.execPath, [path.join(ROOT, SCRIPTS[name]), ...args], {
-    env: { ...process.env, HYPERPARCEL_DEMO_DIR: directory },
+    env: { ...process.env, HYPERPARCEL_DEMO_DIR: cache },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   let stdout = ''

@@ -18,8 +18,8 @@ A VM goes back and forth between two devices on this machine while it compiles; 
   --keep         leave both homes and their logs when it is over, and say where
   --json         the timeline goes to stderr; the last line of stdout is one JSON object
 
-$HYPERPARCEL_DEMO_DIR, else the system's temporary directory, holds the guest, which is built once, and
-everything else while the soak runs: about 6 GB.`
+The guest is built once and kept in $XDG_CACHE_HOME/hyperparcel or ~/.cache/hyperparcel. Everything else is below the
+system's temporary directory while the soak runs, about 6 GB. $HYPERPARCEL_DEMO_DIR holds both where it is set.`
 
 export interface SoakOptions {
   rounds: number

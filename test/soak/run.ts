@@ -11,6 +11,7 @@ import { Device } from '../../examples/demo/device.ts'
 import { Janitor } from '../../examples/demo/janitor.ts'
 import { checkMachine } from '../../examples/demo/machine.ts'
 import { Timeline } from '../../examples/demo/timeline.ts'
+import { guestCache } from '../../examples/guest/cache.ts'
 import { HyperparcelError } from '../../lib/base/errors.ts'
 import { soakOptions, USAGE, type SoakOptions } from './options.ts'
 import { makeReport, renderReport, type Report } from './report.ts'
@@ -57,7 +58,7 @@ async function run(options: SoakOptions): Promise<Report> {
     await checkMachine(home)
     const journey = travel({
       directory,
-      guestDirectory: path.join(base, 'hyperparcel-cache'),
+      guestDirectory: guestCache(),
       options,
       home,
       office,

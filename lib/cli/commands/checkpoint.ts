@@ -1,4 +1,5 @@
 import type { CliCommand } from '../command.ts'
+import { warnOfLowSpace } from '../low-space.ts'
 import { snapshotText } from '../snapshot-text.ts'
 import { formatDuration } from '../ui/format.ts'
 
@@ -16,6 +17,7 @@ export const checkpoint: CliCommand = {
   async run(context, [name], options: Options) {
     const result = await context.request('checkpoint', { name, ...options })
     const text = `${result.parcel} runs on: ${snapshotText(result, result.suspend_ms)} It stood still for ${formatDuration(result.pause_ms)}.`
+    warnOfLowSpace(context, result.low_space)
     return { json: result, text }
   }
 }

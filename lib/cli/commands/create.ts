@@ -1,6 +1,7 @@
 import path from 'node:path'
 import type { CliCommand } from '../command.ts'
 import { usage } from '../failure.ts'
+import { warnOfLowSpace } from '../low-space.ts'
 import { collect, parseCount, parseParcelVersion, parseSize } from '../parse.ts'
 import { formatBytes } from '../ui/format.ts'
 
@@ -23,7 +24,7 @@ export const create: CliCommand = {
   details:
     'Makes version 1 of a parcel, which has no memory image yet and boots. Images are raw or qcow2; they are read once and not needed afterwards. With --from it has the disks of the other parcel as that version left them: a copy that costs neither time nor space.',
   example:
-    'hyperparcel create work --disk debian.qcow2 --memory 2G --cpus 2\nhyperparcel create fresh --size 20G --iso debian-installer.iso\nhyperparcel create copy --from work@3',
+    'hyperparcel create work --disk debian.qcow2 --memory 2G --cpus 2\nhyperparcel create fresh --size 20G --iso debian-installer.iso\nhyperparcel create copy --from work@3\nhyperparcel create lab --disk root.ext4 --kernel vmlinuz --initrd initrd.img --append "root=/dev/vda console=ttyS0"',
   options(command) {
     command
       .option('--disk <file>', 'an image as a disk; may be repeated', collect)
@@ -60,8 +61,9 @@ export const create: CliCommand = {
     })
     const text =
       options.from !== undefined
-        ? `Created ${result.parcel} from ${options.from.parcel}. Start it with \`hyperparcel resume ${result.parcel}\`.`
-        : `Created ${result.parcel}: read ${formatBytes(result.bytes_read)}, stored ${formatBytes(result.bytes_stored)}. Start it with \`hyperparcel resume ${result.parcel}\`.`
+        ? `Created ${result.parcel} from ${options.from.parcel}. Start it with \`${context.typed(`resume ${result.parcel}`)}\`.`
+        : `Created ${result.parcel}: read ${formatBytes(result.bytes_read)}, stored ${formatBytes(result.bytes_stored)}. Start it with \`${context.typed(`resume ${result.parcel}`)}\`.`
+    warnOfLowSpace(context, result.low_space)
     return { json: result, text }
   }
 }

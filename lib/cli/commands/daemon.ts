@@ -4,7 +4,7 @@ import type { DaemonStatus } from '../../daemon/api.ts'
 import type { CliCommand, Outcome } from '../command.ts'
 import type { Context } from '../context.ts'
 import { networkOptions, networkParams, type NetworkOptions } from '../network-options.ts'
-import { formatAge, formatBytes, formatFields } from '../ui/format.ts'
+import { formatAge, formatBytes, formatFields, shortKey } from '../ui/format.ts'
 
 const run: CliCommand = {
   usage: 'run',
@@ -73,7 +73,7 @@ function statusText(context: Context, status: DaemonStatus): string {
     ['process', `${status.pid}, started ${formatAge(status.started, context.io.clock.now())}`],
     ['home', status.home],
     ['device', status.device],
-    ['fleet', status.fleet],
+    ['fleet', status.fleet === null ? null : shortKey(status.fleet)],
     ['peers', status.peers],
     ['address', status.address],
     ['received', formatBytes(status.bytes_received)],

@@ -5,6 +5,7 @@ import { formatAge, formatTable } from '../ui/format.ts'
 export const devices: CliCommand = {
   usage: 'devices',
   summary: 'list the devices and caches of the fleet',
+  details: 'SEEN: when this daemon was last connected to it; - where it was not since it started.',
   example: 'hyperparcel devices',
   async run(context) {
     const result = await context.request('devices', {})
@@ -21,5 +22,5 @@ export const devices: CliCommand = {
 
 function seen(device: DeviceRow, now: number): string {
   if (device.self || device.online) return 'online'
-  return device.last_seen === null ? 'never' : formatAge(device.last_seen, now)
+  return device.last_seen === null ? '-' : formatAge(device.last_seen, now)
 }

@@ -14,7 +14,8 @@ export const discard: CliCommand = {
     command.option('--yes', 'do not ask')
   },
   async run(context, [name], options: Options) {
-    await context.confirm(
+    await context.confirmFor(
+      name,
       `This drops everything that happened in ${name} since its last version.`,
       options.yes
     )

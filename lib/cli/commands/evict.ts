@@ -15,7 +15,8 @@ export const evict: CliCommand = {
     command.option('--yes', 'do not ask')
   },
   async run(context, [name], options: Options) {
-    await context.confirm(
+    await context.confirmFor(
+      name,
       `This drops the data of ${name} on this device; it needs others from then on.`,
       options.yes
     )

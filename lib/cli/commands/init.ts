@@ -1,6 +1,6 @@
 import type { CliCommand } from '../command.ts'
 import { networkOptions, networkParams, type NetworkOptions } from '../network-options.ts'
-import { formatFields } from '../ui/format.ts'
+import { formatFields, shortKey } from '../ui/format.ts'
 
 interface Options extends NetworkOptions {
   name?: string
@@ -22,14 +22,14 @@ export const init: CliCommand = {
     const text = [
       formatFields([
         ['device', result.device],
-        ['fleet', result.fleet]
+        ['fleet', shortKey(result.fleet)]
       ]),
       '',
       'Recovery phrase: write it down on paper. It is shown this once, and whoever has it has everything.',
       '',
       `  ${result.recovery_phrase}`,
       '',
-      'Next: `hyperparcel invite` here, then `hyperparcel join INVITE` on another machine.'
+      `Next: \`${context.typed('invite')}\` here, then \`hyperparcel join INVITE\` on another machine.`
     ]
     return { json: result, text: text.join('\n') }
   }

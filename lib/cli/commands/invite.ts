@@ -1,3 +1,4 @@
+import { Option } from 'commander'
 import type { CliCommand } from '../command.ts'
 import { parseDuration } from '../parse.ts'
 import { formatDuration } from '../ui/format.ts'
@@ -17,7 +18,11 @@ export const invite: CliCommand = {
   options(command) {
     command
       .option('--cache', 'invite a cache: it stores ciphertext and gets no keys')
-      .option('--expires <duration>', 'how long it works', parseDuration, 600_000)
+      .addOption(
+        new Option('--expires <duration>', 'how long it works')
+          .argParser(parseDuration)
+          .default(600_000, '10m')
+      )
       .option('--no-wait', 'print it and return; the daemon goes on waiting')
   },
   async run(context, _args, options: Options) {

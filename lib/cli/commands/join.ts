@@ -3,6 +3,7 @@ import type { CliCommand } from '../command.ts'
 import type { Context } from '../context.ts'
 import { networkOptions, networkParams, type NetworkOptions } from '../network-options.ts'
 import { parseSize } from '../parse.ts'
+import { shortKey } from '../ui/format.ts'
 
 interface Options extends NetworkOptions {
   name?: string
@@ -29,8 +30,13 @@ export const join: CliCommand = {
       quotaBytes: options.quota,
       ...networkParams(options)
     })
-    const text = `This machine is now the ${result.role} ${result.device} of the fleet ${result.fleet}.`
-    return { json: result, text }
+    const lines = [
+      `This machine is now the ${result.role} ${result.device} of the fleet ${shortKey(result.fleet)}.`
+    ]
+    if (options.name !== undefined && options.name !== result.device) {
+      lines.push(`The fleet has another device called ${options.name}, so this one got a new name.`)
+    }
+    return { json: result, text: lines.join('\n') }
   }
 }
 

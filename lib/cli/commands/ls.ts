@@ -1,9 +1,12 @@
 import type { CliCommand } from '../command.ts'
+import { stateText } from '../state-text.ts'
 import { formatAge, formatBytes, formatTable } from '../ui/format.ts'
 
 export const ls: CliCommand = {
   usage: 'ls',
   summary: 'list the parcels',
+  details:
+    'STATE: "new" never ran, "off" boots next time, "suspended" goes on where it was; "on DEVICE" where another device has the lease. HERE: how much of the newest version is stored on this device.',
   example: 'hyperparcel ls',
   async run(context) {
     const result = await context.request('ls', {})
@@ -13,7 +16,7 @@ export const ls: CliCommand = {
     const now = context.io.clock.now()
     const rows = result.parcels.map((p) => [
       p.name,
-      p.state,
+      stateText(p),
       p.version,
       formatAge(p.time, now),
       p.holder ?? '-',

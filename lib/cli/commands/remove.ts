@@ -1,4 +1,5 @@
 import type { CliCommand } from '../command.ts'
+import { formatBytes } from '../ui/format.ts'
 
 interface Options {
   yes?: boolean
@@ -14,8 +15,15 @@ export const remove: CliCommand = {
     command.option('--yes', 'do not ask')
   },
   async run(context, [name], options: Options) {
-    await context.confirm(`This removes ${name} and all its versions, everywhere.`, options.yes)
+    await context.confirmFor(
+      name,
+      `This removes ${name} and all its versions, everywhere.`,
+      options.yes
+    )
     const result = await context.request('remove', { name })
-    return { json: result, text: `${result.parcel} is gone.` }
+    return {
+      json: result,
+      text: `${result.parcel} is gone; ${formatBytes(result.bytes_freed)} came back.`
+    }
   }
 }

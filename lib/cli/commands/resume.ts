@@ -2,6 +2,7 @@ import { Option } from 'commander'
 import type { FetchMode } from '../../daemon/api.ts'
 import type { CliCommand } from '../command.ts'
 import { parseCount } from '../parse.ts'
+import { settled } from '../settled.ts'
 import { formatBytes, formatDuration } from '../ui/format.ts'
 
 interface Options {
@@ -23,11 +24,10 @@ export const resume: CliCommand = {
     command
       .option('--version <n>', 'that version instead of the newest', parseCount(1))
       .addOption(
-        new Option('--fetch <what>', 'what to fetch besides what the guest touches').choices([
-          'demand',
-          'working-set',
-          'all'
-        ])
+        new Option(
+          '--fetch <what>',
+          'what comes in the background besides what the guest touches: demand: nothing; all, the default: the rest of the version; working-set: as all, for now'
+        ).choices(['demand', 'working-set', 'all'])
       )
       .option('--offline', 'use only what is stored here')
       .option('--reboot', 'boot where the memory image cannot be used')
@@ -40,12 +40,12 @@ export const resume: CliCommand = {
       )
   },
   async run(context, [name], options: Options) {
-    const result = await context.request('resume', { name, ...options })
+    const result = await settled(context, 'resume', { name, ...options })
     const how = result.booted ? 'boots' : 'runs'
     const text = [
       `${result.parcel} ${how} (version ${result.version}) after ${formatDuration(result.resume_ms)}; ${formatBytes(result.bytes_fetched)} fetched so far.`,
-      `Console: hyperparcel console ${result.parcel}`,
-      `Screen:  ${result.vnc} (VNC)`
+      `Console: ${context.typed(`console ${result.parcel}`)}`,
+      `Screen:  ${result.vnc} (VNC over a Unix socket)`
     ]
     return { json: result, text: text.join('\n') }
   }

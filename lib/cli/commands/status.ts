@@ -1,21 +1,25 @@
 import type { CliCommand } from '../command.ts'
-import { formatBytes, formatFields } from '../ui/format.ts'
+import { warnOfLowSpace } from '../low-space.ts'
+import { formatBytes, formatFields, shortKey } from '../ui/format.ts'
 
 export const status: CliCommand = {
   usage: 'status',
   summary: 'show this device at a glance',
+  details:
+    "Stored is the whole store on the disk: the parcels' data, the logs of the fleet, and the database around them, which has some size without any parcel too.",
   example: 'hyperparcel status',
   async run(context) {
     const result = await context.request('status', {})
     const text = formatFields([
       ['device', result.device ?? 'in no fleet yet: see `hyperparcel help init`'],
-      ['fleet', result.fleet],
+      ['fleet', result.fleet === null ? null : shortKey(result.fleet)],
       ['role', result.role],
       ['home', result.home],
       ['online', result.online.length === 0 ? 'no other device' : result.online.join(', ')],
       ['running', result.running.length === 0 ? 'nothing' : result.running.join(', ')],
       ['stored', `${formatBytes(result.bytes_stored)}, ${formatBytes(result.bytes_free)} free`]
     ])
+    warnOfLowSpace(context, result.low_space)
     return { json: result, text }
   }
 }

@@ -3,7 +3,7 @@ import type { VerifyResult } from '../../daemon/api-versions.ts'
 import type { CliCommand } from '../command.ts'
 import { usage } from '../failure.ts'
 import { parseCount } from '../parse.ts'
-import { formatBytes } from '../ui/format.ts'
+import { count, formatBytes } from '../ui/format.ts'
 
 interface Options {
   version?: number
@@ -28,7 +28,7 @@ export const verify: CliCommand = {
     const { version, repair = false } = options
     const result = await context.request('verify', { name, version, repair })
     if (result.bad === 0) return { json: result, text: summary(result) }
-    const message = `${result.bad} of ${result.checked} blocks are bad`
+    const message = `${result.bad} of ${count(result.checked, 'block')} ${result.bad === 1 ? 'is' : 'are'} bad`
     const hint = repair
       ? 'No connected device has good copies of them: connect to another one and try again.'
       : 'With --repair, good copies are fetched from another device.'
@@ -42,8 +42,11 @@ export const verify: CliCommand = {
 
 function summary(result: VerifyResult): string {
   const lines = [
-    `Checked ${result.checked} blocks, ${formatBytes(result.bytes_checked)}: ${result.bad} bad, ${result.repaired} repaired.`
+    `Checked ${count(result.checked, 'block')}, ${formatBytes(result.bytes_checked)}: ${result.bad} bad, ${result.repaired} repaired.`
   ]
-  if (result.missing > 0) lines.push(`${result.missing} blocks are not stored here.`)
+  if (result.missing > 0)
+    lines.push(
+      `${count(result.missing, 'block')} ${result.missing === 1 ? 'is' : 'are'} not stored here.`
+    )
   return lines.join('\n')
 }

@@ -1,17 +1,6 @@
 /** Numbers, times and tables for people. Pure. */
 
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
-
-/** 1536 → `1.5 KiB`. */
-export function formatBytes(bytes: number): string {
-  let value = bytes
-  let unit = 0
-  while (value >= 1023.5 && unit < UNITS.length - 1) {
-    value /= 1024
-    unit++
-  }
-  return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`
-}
+export { formatBytes } from '../../base/format-bytes.ts'
 
 /** 850 → `0.85 s`, 4200 → `4.2 s`, 75000 → `1 min 15 s`. */
 export function formatDuration(durationMs: number): string {
@@ -24,6 +13,16 @@ export function formatDuration(durationMs: number): string {
   const hours = Math.floor(minutes / 60)
   if (hours < 48) return `${hours} h${minutes % 60 > 0 ? ` ${minutes % 60} min` : ''}`
   return `${Math.floor(hours / 24)} days`
+}
+
+/** `1 block`, `3 blocks`. */
+export function count(n: number, word: string): string {
+  return `${n} ${word}${n === 1 ? '' : 's'}`
+}
+
+/** Keys are told apart by their first digits; `--json` has all. */
+export function shortKey(hex: string): string {
+  return hex.slice(0, 8)
 }
 
 /** How long ago an ISO time was: `just now`, `5 min ago`, `3 days ago`. `-` for null or nonsense. */

@@ -16,6 +16,8 @@ const MEMORY_BYTES_MAX = 1024 ** 4
 const MEMORY_BYTES_DEFAULT = 512 * 1024 ** 2
 const MEMORY_STEP_BYTES = 1024 ** 2
 const CPUS_MAX = 64
+/** Of a blank disk: less is a forgotten unit. */
+const DISK_BYTES_MIN = 1024 ** 2
 /** A disk has whole sectors: an image that ends within one is filled up with zeros, as QEMU does. */
 const SECTOR_BYTES = 512
 
@@ -66,7 +68,9 @@ export async function create(
 
 function checkParams(node: FleetNode, params: Params<'create'>): void {
   if (params.vmm !== 'qemu') {
-    throw new HyperparcelError('USAGE', `There is no VMM called ${params.vmm}`, { hint: 'qemu' })
+    throw new HyperparcelError('USAGE', `There is no VMM called ${params.vmm}`, {
+      hint: 'There is only qemu: leave --vmm out.'
+    })
   }
   const { memoryBytes = MEMORY_BYTES_DEFAULT, cpus = 1 } = params
   if (memoryBytes < MEMORY_BYTES_MIN || memoryBytes % MEMORY_STEP_BYTES !== 0) {
@@ -77,6 +81,11 @@ function checkParams(node: FleetNode, params: Params<'create'>): void {
   if (memoryBytes > MEMORY_BYTES_MAX) {
     throw new HyperparcelError('USAGE', 'Memory is at most 1 TiB', {
       hint: 'For instance --memory 512M.'
+    })
+  }
+  if (params.sizeBytes !== undefined && params.sizeBytes < DISK_BYTES_MIN) {
+    throw new HyperparcelError('USAGE', `A disk of ${params.sizeBytes} bytes is too small`, {
+      hint: 'At least 1M; a size has a unit, for instance --size 20G.'
     })
   }
   if ((params.sizeBytes ?? 0) > VOLUME_BYTES_MAX) {

@@ -6,10 +6,13 @@ import type { Params, ParcelRow, ParcelState, Result } from '../api.ts'
 import { headVersion } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
 import { waitingFor, waitingPhase } from '../waiting.ts'
+import { whereabouts, type Whereabouts } from '../whereabouts.ts'
 
 export async function ls(node: FleetNode): Promise<Result<'ls'>> {
+  const known = node.registry.parcels()
+  const elsewhere = await Promise.all(known.map((parcel) => whereabouts(node, parcel)))
   const parcels: ParcelRow[] = []
-  for (const parcel of node.registry.parcels()) parcels.push(await row(node, parcel))
+  for (const [i, parcel] of known.entries()) parcels.push(await row(node, parcel, elsewhere[i]))
   return { parcels }
 }
 
@@ -24,7 +27,7 @@ export async function show(node: FleetNode, params: Params<'show'>): Promise<Res
       : (JSON.parse(record.machine) as MachineConfig)
   return {
     parcel: {
-      ...(await row(node, parcel)),
+      ...(await row(node, parcel, await whereabouts(node, parcel))),
       id: parcel.id.toString('hex'),
       epoch: node.leases.chain(parcel.id).epoch,
       versions: node.registry.versions(parcel.id).length,
@@ -63,7 +66,8 @@ export async function log(node: FleetNode, params: Params<'log'>): Promise<Resul
       bytes_local: await bytesLocal(node, info),
       bytes_total: info.bytesTotal,
       replicas: await node.replicas.count(info),
-      memory: info.hasMemory
+      memory: info.hasMemory,
+      cause: (await recordIfHere(node, info))?.cause ?? null
     })
   }
   return { parcel: parcel.name, versions }
@@ -113,7 +117,7 @@ export async function consoleOf(
   params: Params<'console'>
 ): Promise<Result<'console'>> {
   const parcel = node.parcel(params.name)
-  const runner = node.runners.running(parcel)
+  const runner = node.runners.running(parcel, 'console')
   runner.status = await runner.process.call('status', null)
   const { start } = runner.status
   if (start !== null) return { parcel: parcel.name, serial: start.serial, vnc: start.vnc }
@@ -122,18 +126,25 @@ export async function consoleOf(
   })
 }
 
-async function row(node: FleetNode, parcel: ParcelInfo): Promise<ParcelRow> {
+async function row(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  elsewhere: Whereabouts | null
+): Promise<ParcelRow> {
   const info = headVersion(node, parcel.id)
   const { head } = node.leases.chain(parcel.id)
   const holder = head === null || head.entry.body.released ? null : head.entry.body.holder
   const runner = node.runners.get(parcel.id)
   const waiting = runner === null ? null : waitingFor(node, runner)
+  const state = await stateOf(node, parcel, holder)
   return {
     name: parcel.name,
-    state: await stateOf(node, parcel, holder),
+    state,
     version: info?.number ?? 0,
     time: new Date(info?.time ?? parcel.created).toISOString(),
     holder: holder === null ? null : node.registry.nameOf(holder),
+    elsewhere: state === 'elsewhere' ? elsewhere : null,
+    memory: info?.hasMemory ?? false,
     bytes_total: info?.bytesTotal ?? 0,
     bytes_local: info === null ? 0 : await bytesLocal(node, info),
     waiting_ms: waiting?.ms ?? 0,

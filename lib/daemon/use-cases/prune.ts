@@ -30,9 +30,10 @@ export async function prune(
   const parcel = node.parcel(params.name)
   if (!(params.keep >= 1)) {
     throw new HyperparcelError('USAGE', 'At least the newest version stays', {
-      hint: `"hyperparcel remove ${parcel.name}" removes all of it.`
+      hint: `\`hyperparcel remove ${parcel.name}\` removes all of it.`
     })
   }
+  await node.runners.refreshStatus()
   if (params.dryRun === true) {
     const { result } = await decide(node, parcel, params.keep, context, false)
     return { ...result, bytes_freed: 0, bytes_pending: 0 }
@@ -50,6 +51,23 @@ export async function prune(
   const pending = await giveBack(node, context)
   const freed = Math.max(0, before - (await usage(node)))
   return { ...dropped, bytes_freed: freed, bytes_pending: pending }
+}
+
+/** Gives back what removed parcels have here and nobody else needs. Resolves with the bytes. */
+export async function sweepRemoved(node: FleetNode, work: Work): Promise<number> {
+  const before = await usage(node)
+  const dropped = await whileDropping(node, async () => {
+    const facts = { keep: 1, newestWhole: null, doom: true }
+    const { blocks } = await planPrune(node, null, facts, work)
+    try {
+      await drop(node, blocks, work)
+    } finally {
+      lift(node)
+    }
+    return blocks.size
+  })
+  if (dropped > 0) await giveBack(node, work)
+  return Math.max(0, before - (await usage(node)))
 }
 
 /** @param doom from then on nobody may use what goes: `lift` ends that */

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import type { Params, Result } from '../api.ts'
 import type { FleetNode } from '../node.ts'
 import type { UseCaseContext } from './context.ts'
+import { sweepRemoved } from './prune.ts'
 import { takeLease } from './take-lease.ts'
 
 export async function rename(node: FleetNode, params: Params<'rename'>): Promise<Result<'rename'>> {
@@ -11,7 +12,7 @@ export async function rename(node: FleetNode, params: Params<'rename'>): Promise
   return { parcel: node.registry.parcel(id)?.name ?? params.to }
 }
 
-/** Under the lease: nobody can be using it then. Its blocks stay, because clones may reference them. */
+/** Under the lease: nobody can be using it then. Blocks that others need stay: clones may reference them. */
 export async function remove(
   node: FleetNode,
   params: Params<'remove'>,
@@ -24,8 +25,18 @@ export async function remove(
     await node.registry.append({ kind: 'parcel-removed', body: { parcel: parcel.id } })
     await rm(node.stateDirectory(parcel.id), { recursive: true, force: true })
     await rm(node.runDirectory(parcel.id), { recursive: true, force: true })
-    return { parcel: parcel.name }
+    return { parcel: parcel.name, bytes_freed: await swept(node, context) }
   } finally {
     release()
+  }
+}
+
+/** It is gone whatever happens here; what is left goes with the next sweep. */
+async function swept(node: FleetNode, { signal, progress }: UseCaseContext): Promise<number> {
+  try {
+    return await sweepRemoved(node, { signal, progress })
+  } catch (err) {
+    node.logger.warn({ err }, 'What a removed parcel had could not be given back yet')
+    return 0
   }
 }

@@ -128,7 +128,7 @@ async function openRecord(
 function machineOf(parcel: ParcelInfo, { record }: OpenedVersion): MachineConfig {
   if (record.machine !== null) return JSON.parse(record.machine) as MachineConfig
   throw new HyperparcelError('NO_MACHINE', `${parcel.name} has volumes only, no machine to run`, {
-    hint: `Use "hyperparcel serve ${parcel.name}".`
+    hint: `Use \`hyperparcel serve ${parcel.name}\`.`
   })
 }
 

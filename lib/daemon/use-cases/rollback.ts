@@ -1,5 +1,4 @@
 /** rollback: a new version with the content of an older one. Nothing is copied. */
-import { HyperparcelError } from '../../base/errors.ts'
 import { rolledBackMachine } from '../../vmm/identity.ts'
 import type { MachineConfig } from '../../vmm/driver.ts'
 import type { Params, Result } from '../api.ts'
@@ -9,6 +8,7 @@ import type { FleetNode } from '../node.ts'
 import { writeVersion } from '../write-version.ts'
 import type { UseCaseContext } from './context.ts'
 import { chooseVersion } from './choose-version.ts'
+import { crashed } from './settle-leftovers.ts'
 import { takeLease } from './take-lease.ts'
 
 export async function rollback(
@@ -53,14 +53,4 @@ export async function rollback(
 function setBack(machine: string | null): string | null {
   if (machine === null) return null
   return JSON.stringify(rolledBackMachine(JSON.parse(machine) as MachineConfig))
-}
-
-function crashed(name: string): HyperparcelError {
-  return new HyperparcelError(
-    'CRASH_CHOICE',
-    `${name} ended without being suspended: its disk may have changes that no version has`,
-    {
-      hint: `Decide on them first, with "hyperparcel resume ${name} --from-crash disk" or "--from-crash version".`
-    }
-  )
 }

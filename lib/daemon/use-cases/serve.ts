@@ -17,10 +17,10 @@ export async function serve(
   context: UseCaseContext
 ): Promise<Result<'serve'>> {
   const parcel = node.parcel(params.name)
-  if (params.writable) await takeLease(node, parcel, {}, context)
-  const info = wanted(node, parcel, params.version)
   const runner = await node.runners.start(parcel, 'serve')
   try {
+    if (params.writable) await takeLease(node, parcel, {}, context)
+    const info = wanted(node, parcel, params.version)
     if (params.writable) await settleLeftovers(node, parcel, runner, {})
     const opened = await node.versions.open(info, { priority: 'demand', signal: context.signal })
     await node.runners.open(runner, { info, opened })

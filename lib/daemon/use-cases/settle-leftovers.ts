@@ -41,7 +41,18 @@ export async function settleLeftovers(
     'CRASH_CHOICE',
     `${parcel.name} ended without being suspended: its disk has changes that no version has`,
     {
-      hint: `"hyperparcel resume ${parcel.name} --from-crash disk" boots from that disk (as after a power cut); "--from-crash version" goes back to the last version and drops the changes.`
+      hint: `\`hyperparcel resume ${parcel.name} --from-crash disk\` boots from that disk (as after a power cut); \`--from-crash version\` instead goes back to the last version and drops the changes.`
+    }
+  )
+}
+
+/** For what cannot go on before the user has decided. */
+export function crashed(name: string): HyperparcelError {
+  return new HyperparcelError(
+    'CRASH_CHOICE',
+    `${name} ended without being suspended: its disk may have changes that no version has`,
+    {
+      hint: `Decide on them first: \`hyperparcel resume ${name} --from-crash disk\`, or \`--from-crash version\`.`
     }
   )
 }

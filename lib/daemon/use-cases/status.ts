@@ -42,7 +42,8 @@ export async function status(daemon: Daemon): Promise<Result<'status'>> {
     online: peers.map(({ publicKey }) => node!.registry.nameOf(publicKey)),
     running: running.map(({ parcel }) => node!.registry.parcel(parcel)?.name ?? ''),
     bytes_stored: await diskUsage(daemon.paths.store),
-    bytes_free: bavail * bsize
+    bytes_free: bavail * bsize,
+    low_space: (await node?.lowSpace.look()) ?? undefined
   }
 }
 
@@ -51,8 +52,8 @@ export async function config(
   { key, value }: Params<'config'>
 ): Promise<Result<'config'>> {
   if (key !== undefined && value !== undefined) await daemon.config.setText(key, value)
-  const all = daemon.config.settings as Record<string, unknown>
-  return { config: key === undefined ? all : { [key]: all[key] ?? null } }
+  if (key !== undefined) return { config: { [key]: daemon.config.get(key) } }
+  return { config: daemon.config.settings }
 }
 
 /** Bytes on disk of everything in a directory. */

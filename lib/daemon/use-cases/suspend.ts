@@ -4,7 +4,7 @@ import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
 import { Trace } from '../../base/trace.ts'
 import type { Progress, ProgressReporter } from '../../base/progress.ts'
-import type { ParcelInfo } from '../../fleet/index.ts'
+import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import { dropLeftovers } from '../../runner/leftovers.ts'
 import type { CommitSummary } from '../../runner/protocol.ts'
 import type { Params, Result } from '../api.ts'
@@ -12,6 +12,7 @@ import { commitParams } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
 import type { Runner } from '../runners.ts'
 import type { UseCaseContext } from './context.ts'
+import { handOver, recipient, suspendedHere } from './hand-over.ts'
 
 /** No block arrived for that long while the rest of a version is fetched: give up, the VM runs on. */
 const STALL_MS = 30_000
@@ -33,11 +34,12 @@ export async function suspend(
 ): Promise<Result<'suspend'>> {
   const began = performance.now()
   const parcel = node.parcel(params.name)
-  node.runners.running(parcel)
-  const to = params.to === undefined ? null : node.registry.deviceByName(params.to)
-  if (params.to !== undefined && (to === null || to.role !== 'device')) {
-    throw deviceNotFound(node, params.to)
+  const to = recipient(node, params.to)
+  const made = to === null ? null : await suspendedHere(node, parcel)
+  if (to !== null && made !== null) {
+    return leaveSuspended(node, parcel, made, to, params, context)
   }
+  node.runners.running(parcel, 'suspend')
   const summary = await suspendParcel(node, parcel, {
     message: params.message ?? '',
     progress: context.progress,
@@ -45,15 +47,47 @@ export async function suspend(
   })
   const suspendMs = Math.round(performance.now() - began)
   const version = Buffer.from(summary.version, 'hex')
-  let delivered: boolean | null = null
-  if (to !== null && !to.publicKey.equals(node.identity.device.publicKey)) {
-    await node.leases.grant(parcel.id, to.publicKey, version)
-    delivered = await node.peerApi.deliverLease(to.publicKey, parcel.id)
-  }
+  const delivered = to === null ? null : await handOver(node, parcel, to, version)
   return {
     ...result(parcel, summary, suspendMs),
     replicas: await waitReplicas(node, parcel.id, version, params.waitReplicas ?? 0, context),
     lease_delivered: delivered
+  }
+}
+
+/** It is suspended here already: only the lease goes. */
+async function leaveSuspended(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  made: VersionInfo,
+  to: Buffer,
+  params: Params<'suspend'>,
+  context: UseCaseContext
+): Promise<Result<'suspend'>> {
+  const began = performance.now()
+  const release = node.runners.reserve(parcel)
+  try {
+    const delivered = await handOver(node, parcel, to, made.version)
+    return {
+      parcel: parcel.name,
+      version: made.number,
+      suspend_ms: Math.round(performance.now() - began),
+      pause_ms: 0,
+      bytes_new: 0,
+      bytes_stored: 0,
+      replicas: await waitReplicas(
+        node,
+        parcel.id,
+        made.version,
+        params.waitReplicas ?? 0,
+        context
+      ),
+      lease_delivered: delivered,
+      already_suspended: true,
+      trace: {}
+    }
+  } finally {
+    release()
   }
 }
 
@@ -83,8 +117,8 @@ export async function suspendParcel(
   parcel: ParcelInfo,
   opts: SuspendOptions
 ): Promise<CommitSummary> {
-  const runner = node.runners.running(parcel)
   const quit = opts.keepRunning !== true
+  const runner = node.runners.running(parcel, quit ? 'suspend' : 'checkpoint')
   const trace = new Trace()
   await completeBase(node, runner, opts)
   trace.mark('complete')
@@ -119,7 +153,7 @@ export async function poweroff(
   context: UseCaseContext
 ): Promise<Result<'poweroff'>> {
   const parcel = node.parcel(params.name)
-  const runner = node.runners.running(parcel)
+  const runner = node.runners.running(parcel, 'poweroff')
   runner.ending = true
   try {
     await runner.process.call('powerButton', null)
@@ -152,7 +186,7 @@ export async function discard(
   const crashed = node.runners.get(parcel.id) === null && (await node.hasLeftovers(parcel.id))
   const runner = crashed
     ? await node.runners.start(parcel, 'work') // nobody resumes it meanwhile
-    : node.runners.running(parcel)
+    : node.runners.running(parcel, 'discard')
   if (crashed) await dropLeftovers(node.stateDirectory(parcel.id))
   await node.runners.end(runner, true)
   return { parcel: parcel.name, version: numberOf(node, parcel) }
@@ -218,11 +252,4 @@ function result(parcel: ParcelInfo, summary: CommitSummary, suspendMs: number) {
 
 function numberOf(node: FleetNode, parcel: ParcelInfo): number {
   return node.registry.versions(parcel.id).at(-1)?.number ?? 0
-}
-
-function deviceNotFound(node: FleetNode, name: string): HyperparcelError {
-  const names = node.registry.devices().filter((device) => !device.removed)
-  return new HyperparcelError('DEVICE_NOT_FOUND', `There is no device called ${name}`, {
-    hint: `There are: ${names.map((device) => device.name).join(', ')}.`
-  })
 }

@@ -11,13 +11,18 @@ const FIND_PEER_MS = 8000
 
 export type Lease = ResumeDecision & { ok: true }
 
-/** Resolves when this device holds the lease, durably. Rejects with `LEASE_HELD` and what to do. */
+/**
+ * Resolves when this device holds the lease, durably. The caller has a runner for the parcel or reserved it, else the
+ * lease might be granted away meanwhile. Rejects with `LEASE_HELD` and what to do.
+ */
 export async function takeLease(
   node: FleetNode,
   parcel: ParcelInfo,
   params: { handoff?: boolean; offline?: boolean },
   context: UseCaseContext
 ): Promise<Lease> {
+  // A peer may just be getting it from us. From now on none does: the parcel is in use here.
+  await node.leases.settled(parcel.id)
   const decide = () => node.leases.mayResume(parcel.id)
   let decision = decide()
   if (!decision.ok && decision.way === 'wait' && params.offline !== true) {
@@ -71,7 +76,7 @@ function notOnline(node: FleetNode, parcel: ParcelInfo, holder: string): Hyperpa
     'LEASE_HELD',
     `${holder} holds the lease of ${parcel.name} and is not online`,
     {
-      hint: `Start the daemon on ${holder} and try again. Next time "hyperparcel suspend ${parcel.name} --to ${node.registry.name}" there gives the lease in advance.`,
+      hint: `Start the daemon on ${holder} and try again. Next time, give the lease in advance there: \`hyperparcel suspend ${parcel.name} --to ${node.registry.name}\`.`,
       context: { parcel: parcel.name, holder, online: false }
     }
   )

@@ -1,5 +1,7 @@
 /** What `doctor` asks about QEMU and its helpers. Starts a first guest where KVM was not tried yet; changes nothing. */
 import { execFile } from 'node:child_process'
+import { constants } from 'node:fs'
+import { access, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import type { Check } from '../../base/check.ts'
 import { HyperparcelError } from '../../base/errors.ts'
@@ -36,8 +38,27 @@ async function kvm(driver: QemuDriver): Promise<Check> {
     name: 'kvm',
     state: 'slow',
     found: `KVM is not used, because ${answer.reason}: guests run ten times slower, emulated`,
-    hint: 'Turn virtualization on in the firmware, and add this user to the group kvm.'
+    hint: await kvmHint()
   }
+}
+
+/** By what is wrong: the device is missing, closed to this user, or there and does not work. */
+async function kvmHint(): Promise<string> {
+  const found = await stat('/dev/kvm').catch(() => null)
+  if (found === null) {
+    return 'Turn virtualization on in the firmware (in a virtual machine: nested virtualization), and load the module kvm_intel or kvm_amd.'
+  }
+  const usable = await access('/dev/kvm', constants.R_OK | constants.W_OK).then(
+    () => true,
+    () => false
+  )
+  if (usable) {
+    return 'The device is there and may be used, but no guest starts: in a virtual machine this needs nested virtualization, else look at the kernel log.'
+  }
+  if ((found.mode & 0o060) === 0o060 && found.gid !== 0) {
+    return 'Add this user to the group of /dev/kvm (usermod -aG kvm USER), and log in again.'
+  }
+  return 'Give /dev/kvm to a group, as root (chgrp kvm /dev/kvm; chmod 660 /dev/kvm), add this user to it (usermod -aG kvm USER), and log in again.'
 }
 
 async function fuse(): Promise<Check> {

@@ -103,6 +103,40 @@ test('init prints the phrase once, on stdout', async (t) => {
   t.alike(calls[2].params, {}, 'what was not said stays as stored')
 })
 
+test('keys are shown short, and a name that was taken is no secret', async (t) => {
+  const fleet = 'ab12cd34'.repeat(8)
+  const { paths } = await startFakeDaemon(t, {
+    join: () => ({ device: 'home-2', fleet, role: 'device' })
+  })
+  const argv = ['--home', paths.home, 'join', 'hp1invite', '--name', 'home']
+  const { stdout } = await runCli(argv)
+  t.alike(stdout.split('\n').slice(0, 2), [
+    'This machine is now the device home-2 of the fleet ab12cd34.',
+    'The fleet has another device called home, so this one got a new name.'
+  ])
+  t.is((await runCli([...argv, '--json'])).json['fleet'], fleet)
+})
+
+test('a parcel that was suspended already says so', async (t) => {
+  const { paths } = await startFakeDaemon(t, {
+    suspend: () => ({
+      parcel: 'work',
+      version: 4,
+      suspend_ms: 10,
+      pause_ms: 0,
+      bytes_new: 0,
+      bytes_stored: 0,
+      replicas: 1,
+      lease_delivered: true,
+      already_suspended: true,
+      trace: {}
+    })
+  })
+  const run = await runCli(['--home', paths.home, 'suspend', 'work', '--to', 'office'])
+  t.ok(run.stdout.startsWith('work is suspended already: version 4; 1 peer holds'), run.stdout)
+  t.ok(run.stdout.includes('office has the lease: this device may be switched off.'), run.stdout)
+})
+
 test('invite prints the invite before it waits', async (t) => {
   let used = () => {}
   const { paths, calls } = await startFakeDaemon(t, {
@@ -168,6 +202,8 @@ test('devices, ls and log are tables', async (t) => {
           version: 12,
           time,
           holder: 'office',
+          elsewhere: 'running',
+          memory: true,
           bytes_total: 1024 ** 3,
           bytes_local: 1024 ** 2,
           waiting_ms: 0,
@@ -189,7 +225,22 @@ test('devices, ls and log are tables', async (t) => {
           bytes_local: 1,
           bytes_total: 2,
           replicas: 1,
-          memory: true
+          memory: true,
+          cause: 'checkpoint'
+        },
+        {
+          version: 4,
+          parent: 2,
+          epoch: 1,
+          device: 'home',
+          time,
+          message: '',
+          bytes_new: 4096,
+          bytes_local: 1,
+          bytes_total: 2,
+          replicas: 1,
+          memory: true,
+          cause: 'suspend'
         }
       ]
     })
@@ -202,11 +253,13 @@ test('devices, ls and log are tables', async (t) => {
     'shelf            cache   3 days ago  -'
   ])
   t.alike((await runCli([...home, 'ls'])).stdout.trimEnd().split('\n'), [
-    'NAME  STATE      VERSION  MADE        LEASE   HERE     SIZE',
-    'work  elsewhere       12  3 days ago  office  1.0 MiB  1.0 GiB'
+    'NAME  STATE              VERSION  MADE        LEASE   HERE     SIZE',
+    'work  running on office       12  3 days ago  office  1.0 MiB  1.0 GiB'
   ])
   const log = (await runCli([...home, 'log', 'work'])).stdout
   t.ok(log.includes('1 B of 2 B'), log)
+  t.ok(/^2 .* checkpoint /m.test(log), log)
+  t.ok(/^4 \(after 2\) .* suspended /m.test(log), log)
   t.absent(log.includes('\u001b'))
 })
 

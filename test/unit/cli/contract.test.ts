@@ -3,8 +3,62 @@ import { existsSync } from 'node:fs'
 import test from 'brittle'
 import { EXIT_OF_CODE, HyperparcelError } from '../../../lib/base/errors.ts'
 import { COMMANDS, LATER } from '../../../lib/cli/commands/index.ts'
+import type { ParcelDetail, ResumeResult } from '../../../lib/daemon/api.ts'
+import { typedHint } from '../../../lib/cli/typed.ts'
 import { runCli, startCli } from '../../helpers/cli.ts'
 import { startFakeDaemon, temporaryHome } from '../../helpers/fake-daemon.ts'
+
+const SHOWN: ParcelDetail = {
+  name: 'work',
+  state: 'elsewhere',
+  version: 2,
+  time: '2026-01-01T00:00:00.000Z',
+  holder: 'home',
+  elsewhere: null,
+  memory: true,
+  bytes_total: 0,
+  bytes_local: 0,
+  waiting_ms: 0,
+  note: null,
+  id: '00',
+  epoch: 1,
+  versions: 1,
+  volumes: [],
+  machine: {
+    vmm: '',
+    vmm_version: '',
+    machine_type: '',
+    accel: '',
+    cpu_model: '',
+    cpus: 0,
+    memory_bytes: 0
+  },
+  serial: null,
+  vnc: null,
+  clock: null
+}
+
+const RESUMED: ResumeResult = {
+  parcel: 'work',
+  version: 2,
+  epoch: 1,
+  booted: false,
+  resume_ms: 1,
+  bytes_fetched: 0,
+  vnc: '/vnc',
+  serial: '/serial',
+  volumes: {},
+  clock: 'rtc',
+  trace: {}
+}
+
+test('what is not known is not shown as empty', async (t) => {
+  const { paths } = await startFakeDaemon(t, { show: () => ({ parcel: SHOWN }) })
+  const { stdout } = await runCli(['--home', paths.home, 'show', 'work'])
+  t.ok(/^state: +on home$/m.test(stdout), stdout)
+  t.ok(/^volumes: +not known here yet/m.test(stdout), stdout)
+  t.absent(/machine|VMM/.test(stdout), stdout)
+})
 
 test('usage errors end with 2 and say what to do', async (t) => {
   const cases: [string[], RegExp][] = [
@@ -56,6 +110,35 @@ test('errors of the daemon keep their code, and become exit codes', async (t) =>
   const text = await runCli(['--home', paths.home, 'resume', 'work'])
   t.is(text.stdout, '')
   t.is(text.stderr, 'hyperparcel: No way\nTry this.\n')
+})
+
+test('hints are typed as they have to be typed here', (t) => {
+  const hint = 'Say `hyperparcel resume work`, or there: `hyperparcel suspend work`.'
+  t.is(typedHint(hint, undefined), hint)
+  t.is(
+    typedHint(hint, '/my home'),
+    "Say `hyperparcel --home '/my home' resume work`, or there: `hyperparcel suspend work`."
+  )
+  t.is(typedHint('See "hyperparcel ls".', undefined), 'See `hyperparcel ls`.', 'one kind of quotes')
+  t.is(typedHint('See `hyperparcel help ls`.', '/h'), 'See `hyperparcel help ls`.')
+})
+
+test('usage errors name the help that fits', async (t) => {
+  const cases: [string[], string][] = [
+    [['suspend'], 'help suspend'],
+    [['daemon', 'run', '--nope'], 'help daemon run'],
+    [['daemon', 'frob'], 'help daemon'],
+    [['-V'], '--help'],
+    [['help', 'nosuch'], '--help']
+  ]
+  for (const [argv, help] of cases) {
+    const run = await runCli(argv)
+    t.is(run.code, 2, argv.join(' '))
+    t.ok(run.stderr.endsWith(`See \`hyperparcel ${help}\`.\n`), run.stderr)
+  }
+  t.ok((await runCli(['help', 'daemon', 'run'])).stdout.startsWith('Usage: hyperparcel daemon run'))
+  t.ok((await runCli(['help', 'nosuch'])).stderr.includes('Unknown command nosuch'))
+  t.ok((await runCli(['help', 'invite'])).stdout.includes('(default: 10m)'))
 })
 
 test('global options stand before and after the command', async (t) => {
@@ -148,6 +231,37 @@ test('Ctrl-C cancels what is under way and ends with 130', async (t) => {
   t.is((reason as HyperparcelError).code, 'INTERRUPTED', 'the daemon was told')
 })
 
+test('after Ctrl-C a resume says whether the parcel runs', async (t) => {
+  let state: 'running' | 'suspended' = 'running'
+  const { paths } = await startFakeDaemon(t, {
+    resume: (_params, { event, signal }) => {
+      event({ phase: 'booting' })
+      return new Promise((resolve, reject) => {
+        const done = () =>
+          state === 'running' ? resolve(RESUMED) : reject(signal.reason as HyperparcelError)
+        signal.addEventListener('abort', () => setTimeout(done, 20))
+      })
+    },
+    show: () => ({ parcel: { ...SHOWN, state } })
+  })
+  for (const [now, message, hint] of [
+    ['running', 'Interrupted: work is running now', 'suspend work'],
+    ['suspended', 'Interrupted: work is suspended now', 'resume work']
+  ] as const) {
+    state = now
+    const run = startCli(['--home', paths.home, '--json', 'resume', 'work'])
+    await run.saw('booting')
+    run.interrupt()
+    const { code, json, stdout } = await run.done
+    t.is(code, 130)
+    t.is(stdout.trimEnd().split('\n').length, 1)
+    const error = json['error'] as { message: string; hint: string; context: { state: string } }
+    t.is(error.message, message)
+    t.ok(error.hint.includes(`hyperparcel --home ${paths.home} ${hint}`), error.hint)
+    t.is(error.context.state, now)
+  }
+})
+
 test('a daemon that dies under a request is an error with a hint', async (t) => {
   const daemon = await startFakeDaemon(t, {
     suspend: (_params, { event }) => {
@@ -165,12 +279,20 @@ test('a daemon that dies under a request is an error with a hint', async (t) => 
 
 test('destructive verbs need --yes without a terminal', async (t) => {
   const { paths, calls } = await startFakeDaemon(t, {
+    lease: ({ name }) => {
+      if (name !== 'work') throw new HyperparcelError('PARCEL_NOT_FOUND', 'There is none')
+      return { parcel: name, holder: 'home', epoch: 1, state: 'held' }
+    },
     discard: () => ({ parcel: 'work', version: 3 })
   })
+  for (const verb of ['discard', 'evict', 'remove']) {
+    const run = await runCli(['--home', paths.home, verb, 'nope', '--json'])
+    t.is(run.code, 3, `${verb}: no question about a parcel that is not there`)
+  }
   const refused = await runCli(['--home', paths.home, 'discard', 'work', '--json'])
   t.is(refused.code, 7)
   t.is((refused.json['error'] as { code: string }).code, 'CONFIRM')
-  t.is(calls.length, 0)
+  t.absent(calls.some(({ method }) => method === 'discard'))
   const done = await runCli(['--home', paths.home, 'discard', 'work', '--yes', '--json'])
   t.is(done.code, 0)
   t.alike(done.json, { parcel: 'work', version: 3 })

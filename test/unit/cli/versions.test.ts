@@ -48,7 +48,8 @@ test('rename, rollback', async (t) => {
 
 test('remove and evict need --yes without a terminal', async (t) => {
   const { paths, calls } = await startFakeDaemon(t, {
-    remove: ({ name }) => ({ parcel: name }),
+    lease: ({ name }) => ({ parcel: name, holder: null, epoch: 1, state: 'free' }),
+    remove: ({ name }) => ({ parcel: name, bytes_freed: 0 }),
     evict: ({ name }) => ({ parcel: name, bytes_freed: 4096, blocks_dropped: 1, bytes_missing: 1 })
   })
   for (const verb of ['remove', 'evict']) {
@@ -57,7 +58,63 @@ test('remove and evict need --yes without a terminal', async (t) => {
     t.is((refused.json['error'] as { code: string }).code, 'CONFIRM')
     t.is((await runCli(['--home', paths.home, verb, 'work', '--yes'])).code, 0)
   }
-  t.is(calls.length, 2)
+  t.alike(
+    calls.map(({ method }) => method),
+    ['lease', 'remove', 'lease', 'evict'],
+    'is it there at all?'
+  )
+})
+
+test('prune says what goes before it asks', async (t) => {
+  const { paths, calls } = await startFakeDaemon(t, {
+    prune: ({ name, dryRun }) => ({
+      parcel: name,
+      bytes_freed: dryRun === true ? 0 : 2 * 1024 ** 2,
+      bytes_pending: dryRun === true ? 0 : 1024 ** 2,
+      bytes_expected: 3 * 1024 ** 2,
+      blocks_dropped: 48,
+      kept: [6, 7],
+      dropped: [1, 2, 3, 5],
+      only_copies: [5]
+    })
+  })
+  const argv = ['--home', paths.home, 'prune', 'work', '--keep', '2']
+  const refused = await runCli([...argv, '--json'])
+  const { code, message } = refused.json['error'] as { code: string; message: string }
+  t.alike([refused.code, code], [7, 'CONFIRM'])
+  t.ok(message.includes('versions 1 to 3, 5 of work on this device, about 3.0 MiB'), message)
+  t.ok(message.includes('No other device is known to have version 5'), message)
+  t.is((await runCli([...argv, '--dry-run'])).code, 0)
+  const done = await runCli([...argv, '--yes'])
+  t.alike(
+    calls.map(({ params }) => JSON.parse(JSON.stringify(params)) as unknown),
+    [
+      { name: 'work', keep: 2, dryRun: true },
+      { name: 'work', keep: 2, dryRun: true },
+      { name: 'work', keep: 2 }
+    ]
+  )
+  t.ok(done.stdout.startsWith('Gave 2.0 MiB back: versions 1 to 3, 5 of work dropped'))
+  t.ok(done.stdout.includes('Another 1.0 MiB come back when'), done.stdout)
+  t.is((await runCli(['--home', paths.home, 'prune', 'work'])).code, 2)
+  t.is((await runCli(['--home', paths.home, 'prune', 'work', '--keep', '0'])).code, 2)
+})
+
+test('a disk that fills up is mentioned beside the result', async (t) => {
+  const low_space = {
+    bytes_free: 1024 ** 3,
+    bytes_prunable: 5 * 1024 ** 3,
+    command: 'hyperparcel prune work --keep 3'
+  }
+  const { paths } = await startFakeDaemon(t, {
+    create: () => ({ parcel: 'a', version: 1, bytes_read: 0, bytes_stored: 0, low_space })
+  })
+  const argv = ['--home', paths.home, 'create', 'a', '--size', '1G']
+  const text = await runCli(argv)
+  t.ok(text.stderr.includes('Only 1.0 GiB are free'), text.stderr)
+  t.ok(text.stderr.includes('`hyperparcel prune work --keep 3` would give about 5.0 GiB back'))
+  const json = await runCli([...argv, '--json'])
+  t.alike([json.stderr, json.json['low_space']], ['', low_space])
 })
 
 test('verify ends with 6 when something is bad, and says how much', async (t) => {
@@ -113,7 +170,7 @@ test('stats as text', async (t) => {
     })
   })
   const { stdout } = await runCli(['--home', paths.home, 'stats'])
-  for (const line of ['3 of 1 parcel', '3 : 1', 'work (running):', 'office']) {
+  for (const line of ['3, of 1 parcel', '3 : 1', 'work (running):', 'at least', 'office']) {
     t.ok(stdout.includes(line), line)
   }
 })

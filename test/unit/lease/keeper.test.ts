@@ -89,3 +89,26 @@ test('entries of others are kept when they count', async (t) => {
   const forged = { body: { ...grant.body, holder: lab.publicKey }, signatures: grant.signatures }
   t.is(await receiving.accept(parcel, [forged]), false)
 })
+
+test('a grant is refused when its turn comes, and who waits sees what was granted', async (t) => {
+  const log = new Log()
+  const keeper = new LeaseKeeper({ log, keys: home })
+  await keeper.create(parcel, null)
+  let used = false
+  const check = () => {
+    if (used) throw Object.assign(new Error('in use'), { code: 'LEASE_HELD' })
+  }
+  // The use begins before the first grant's turn, and after the second one's.
+  const late = keeper.grant(parcel, office.publicKey, null, check)
+  used = true
+  await t.exception(late, { code: 'LEASE_HELD' })
+  t.ok(keeper.mayResume(parcel).ok)
+  used = false
+  const granted = keeper.grant(parcel, office.publicKey, null, check)
+  await new Promise((resolve) => setImmediate(resolve))
+  used = true
+  t.ok(keeper.mayResume(parcel).ok, 'not stored yet')
+  await keeper.settled(parcel)
+  t.absent(keeper.mayResume(parcel).ok, 'a use that begins now asks the new holder')
+  await granted
+})

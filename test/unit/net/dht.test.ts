@@ -1,6 +1,7 @@
 import dgram from 'node:dgram'
 import { once } from 'node:events'
 import test from 'brittle'
+import type { HyperparcelError } from '../../../lib/base/errors.ts'
 import { PrivateDht } from '../../../lib/net/dht.ts'
 import { createDht } from '../../helpers/networks.ts'
 
@@ -15,6 +16,14 @@ test('a port in use, an address of another machine', async (t) => {
   const taken = new PrivateDht({ port: socket.address().port })
   await t.exception(taken.ready(), { code: 'PORT_IN_USE' })
   socket.close()
-  const elsewhere = new PrivateDht({ host: 'no.address', port: dht.port + 20 })
-  await t.exception(elsewhere.ready(), { code: 'USAGE' })
+  for (const host of ['no.address', '0.0.0.0', '::1', 'localhost']) {
+    const elsewhere = new PrivateDht({ host, port: dht.port + 20 })
+    const err = await elsewhere.ready().then(
+      () => null,
+      (thrown: HyperparcelError) => thrown
+    )
+    t.is(err?.code, 'USAGE', host)
+    t.ok(err?.message.startsWith(host), err?.message)
+    await elsewhere.close()
+  }
 })

@@ -1,0 +1,52 @@
+/** suspend --to: the lease goes to another device, with a new version or after one that was made before. */
+import { HyperparcelError } from '../../base/errors.ts'
+import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
+import { headVersion } from '../heads.ts'
+import type { FleetNode } from '../node.ts'
+import { crashed } from './settle-leftovers.ts'
+
+/** Public key of the device that `--to` names; null without it. Throws `DEVICE_NOT_FOUND` or `USAGE`. */
+export function recipient(node: FleetNode, name: string | undefined): Buffer | null {
+  if (name === undefined) return null
+  const device = node.registry.deviceByName(name)
+  const others = node.registry
+    .devices()
+    .filter(({ removed, role }) => !removed && role === 'device')
+    .map((other) => other.name)
+    .filter((other) => other !== node.registry.name)
+  const hint =
+    others.length === 0
+      ? 'There is no other one yet: see `hyperparcel help invite`.'
+      : `There are: ${others.join(', ')}.`
+  if (device === null || device.role !== 'device') {
+    throw new HyperparcelError('DEVICE_NOT_FOUND', `There is no device called ${name}`, { hint })
+  }
+  if (!device.publicKey.equals(node.identity.device.publicKey)) return device.publicKey
+  throw new HyperparcelError('USAGE', `${name} is this very device: nothing was done`, {
+    hint: `--to names another device. ${hint}`
+  })
+}
+
+/** Gives the lease away, durably; true where its new holder has it already. */
+export async function handOver(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  to: Buffer,
+  version: Buffer
+): Promise<boolean> {
+  await node.leases.grant(parcel.id, to, version)
+  return node.peerApi.deliverLease(to, parcel.id)
+}
+
+/**
+ * The newest version of a parcel that is suspended here under this device's lease; null where that is not so.
+ * Rejects with `CRASH_CHOICE` where changes are in no version yet.
+ */
+export async function suspendedHere(
+  node: FleetNode,
+  parcel: ParcelInfo
+): Promise<VersionInfo | null> {
+  if (node.runners.get(parcel.id) !== null || !node.leases.mayResume(parcel.id).ok) return null
+  if (await node.hasLeftovers(parcel.id)) throw crashed(parcel.name)
+  return headVersion(node, parcel.id)
+}
