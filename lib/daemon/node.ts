@@ -107,12 +107,19 @@ export class FleetNode extends ReadyResource {
       this.#follow()
       this.indexer.keysChanged()
     })
+    this.registry.on('card', () => this.#follow()) // a device may go on in another log
     this.registry.on('problem', (err: HyperparcelError) =>
       this.logger.warn({ err: err.toJSON() }, 'A registry record was ignored')
     )
     await this.store.ready()
     await this.index.ready()
     await this.registry.ready()
+    // Before the first peer can be there: who asks for a lease must hear what runs here, and gets our cards.
+    await this.runners.adopt()
+    this.peerApi.start()
+    const see = (key: Buffer) => void this.#seen.set(key.toString('hex'), Date.now())
+    this.network.on('peer-add', see)
+    this.network.on('peer-remove', see)
     await this.network.ready()
     this.pairing = new Pairing({
       swarm: this.network.swarm,
@@ -120,12 +127,7 @@ export class FleetNode extends ReadyResource {
       keysDirectory: this.paths.keys
     })
     await this.pairing.ready()
-    this.peerApi.start()
-    const see = (key: Buffer) => void this.#seen.set(key.toString('hex'), Date.now())
-    this.network.on('peer-add', see)
-    this.network.on('peer-remove', see)
     this.#follow()
-    await this.runners.adopt()
     await settleUnfinished(this)
     await this.indexer.rebuild()
   }

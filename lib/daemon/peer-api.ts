@@ -2,6 +2,7 @@
  * What devices of one fleet ask of each other: cards, leases, handoffs, who holds what. The far side is an
  * admitted device; what it sends is checked all the same.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import * as v from 'valibot'
 import { HyperparcelError } from '../base/errors.ts'
@@ -27,6 +28,8 @@ const Entries = v.object({
 const ENTRIES_SENT = 16
 const HANDOFF_TIMEOUT_MS = 600_000
 const LEASE_TIMEOUT_MS = 10_000
+const INTRODUCTIONS_MAX = 5
+const RETRY_MS = 1000
 
 /** Of one version: is all of it here, durably, and is it open here? Of its parcel: does it run here? */
 export interface HoldsAnswer {
@@ -57,7 +60,7 @@ export class PeerApi {
   start(): void {
     const { network, registry } = this.#node
     network.on('peer-add', (publicKey: Buffer) => {
-      this.#sendCards(publicKey, registry.cards()).catch(safetyCatch)
+      this.#introduce(publicKey).catch(safetyCatch)
     })
     registry.on('card', (card: Buffer) => {
       for (const { publicKey } of network.peers()) {
@@ -106,6 +109,19 @@ export class PeerApi {
     )
     const { entries } = v.parse(Entries, answer)
     await this.#node.leases.accept(parcel, entries.map(decode))
+  }
+
+  /** Without the cards a peer would not know where to look for news: tries again while it is connected. */
+  async #introduce(publicKey: Buffer): Promise<void> {
+    const { network, registry, closingSignal: signal } = this.#node
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#sendCards(publicKey, registry.cards())
+      } catch (err) {
+        if (attempt === INTRODUCTIONS_MAX || !network.isConnected(publicKey)) throw err
+        await sleep(RETRY_MS * attempt, undefined, { signal })
+      }
+    }
   }
 
   async #sendCards(to: Buffer, cards: Buffer[]): Promise<void> {

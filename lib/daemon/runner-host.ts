@@ -70,8 +70,8 @@ export class RunnerHost {
       'commit.lookup': (_params: null, { attachment }) => this.#commits.lookup(attachment),
       'commit.ids': (params: Params<'commit.ids'>, { attachment }) =>
         this.#commits.ids(params, attachment),
-      'commit.append': (params: Params<'commit.append'>, { attachment }) =>
-        this.#commits.append(params, attachment),
+      'commit.append': (params: Params<'commit.append'>, { attachment, recycle }) =>
+        this.#commits.append(params, attachment).finally(recycle),
       'commit.logInfo': (params: Params<'commit.logInfo'>) => this.#commits.logInfo(params),
       'commit.publish': (params: Params<'commit.publish'>, { attachment }) =>
         this.#commits.publish(params, attachment),

@@ -9,7 +9,6 @@ import { fileURLToPath } from 'node:url'
 import { systemClock } from '../base/clock.ts'
 import { HyperparcelError } from '../base/errors.ts'
 import { Channel, type CallOptions, type Handlers } from '../ipc/channel.ts'
-import { connectUnix } from '../ipc/endpoint.ts'
 import type { RunnerApi } from '../runner/protocol.ts'
 
 const START_TIMEOUT_MS = 15_000
@@ -89,8 +88,8 @@ export async function connectRunner(
   handlers: Handlers
 ): Promise<RunnerProcess | null> {
   try {
-    const socket = await connectUnix(path.join(runDirectory, RUNNER_SOCKET))
-    return new RunnerProcess(new Channel(socket, handlers))
+    const socket = path.join(runDirectory, RUNNER_SOCKET)
+    return new RunnerProcess(await Channel.connect(socket, handlers))
   } catch {
     return null
   }

@@ -11,6 +11,7 @@
 import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { HyperparcelError, type ErrorShape } from '../base/errors.ts'
+import { connectUnix } from './endpoint.ts'
 import { FRAME, FrameParser, writeFrame, type Frame } from './frame.ts'
 
 /** Requests of the far side under way at once. */
@@ -21,6 +22,8 @@ const UNREAD_BYTES_MAX = 128 * 1024 * 1024
 export interface RequestContext {
   /** Raw bytes that came with the request; owned by the handler. */
   attachment: Buffer
+  /** Gives the memory of a large attachment back, for the next one. Nobody looks at it any more. */
+  recycle(): void
   /** Aborts when the caller cancels or is gone. */
   signal: AbortSignal
   /** Sends one event to the caller, until the handler ends. */
@@ -69,22 +72,29 @@ export class Channel extends EventEmitter {
   #nextId = 1
   #closed = false
   #draining: Promise<unknown> | null = null
+  readonly #parser = new FrameParser((frame) => this.#onframe(frame))
 
   constructor(socket: Socket, handlers: Handlers = {}) {
     super()
     this.setMaxListeners(0)
     this.socket = socket
     this.#handlers = handlers
-    const parser = new FrameParser((frame) => this.#onframe(frame))
-    socket.on('data', (data: Buffer) => {
-      try {
-        parser.push(data)
-      } catch (err) {
-        socket.destroy(err as Error)
-      }
-    })
+    socket.on('data', (data: Buffer) => this.#push(data))
     socket.on('error', () => {})
     socket.on('close', () => this.#onclose())
+  }
+
+  /** A channel to whoever listens at `path`; rejects as `connectUnix` does. For channels on which much arrives. */
+  static async connect(path: string, handlers: Handlers = {}): Promise<Channel> {
+    let channel: Channel | null = null
+    const early: Buffer[] = []
+    const socket = await connectUnix(path, (data) => {
+      if (channel === null) early.push(Buffer.from(data))
+      else channel.#push(data)
+    })
+    channel = new Channel(socket, handlers)
+    for (const data of early) channel.#push(data)
+    return channel
   }
 
   get closed(): boolean {
@@ -152,6 +162,14 @@ export class Channel extends EventEmitter {
     return this.#draining
   }
 
+  #push(data: Buffer): void {
+    try {
+      this.#parser.push(data)
+    } catch (err) {
+      this.socket.destroy(err as Error)
+    }
+  }
+
   #onframe(frame: Frame): void {
     if (this.socket.destroyed) return
     switch (frame.kind) {
@@ -194,6 +212,7 @@ export class Channel extends EventEmitter {
       }
       const result = await handler(params, {
         attachment,
+        recycle: () => this.#parser.recycle(attachment),
         signal: controller.signal,
         event: (json) => {
           if (this.#running.get(id) === controller) this.#send(FRAME.EVENT, id, json)

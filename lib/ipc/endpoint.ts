@@ -43,16 +43,32 @@ function nobodyThere(err: unknown): null {
   throw err
 }
 
-/** Connects, or rejects with the system's error (`ENOENT`, `ECONNREFUSED` when nobody listens). */
-export function connectUnix(path: string): Promise<net.Socket> {
+/** Read at once by a connection with `ondata`. */
+const READ_BYTES = 256 * 1024
+
+/**
+ * Connects, or rejects with the system's error (`ENOENT`, `ECONNREFUSED` when nobody listens).
+ * @param ondata gets what arrives, in place of `data` events, in one buffer that is used again and again: where much
+ *   arrives, that spares the memory of each piece
+ */
+export function connectUnix(path: string, ondata?: (data: Buffer) => void): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
-    const socket = net.connect(path)
+    const socket = net.connect(ondata === undefined ? { path } : { path, onread: into(ondata) })
     socket.once('error', reject)
     socket.once('connect', () => {
       socket.off('error', reject)
       resolve(socket)
     })
   })
+}
+
+function into(ondata: (data: Buffer) => void): net.OnReadOpts {
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
+  const callback = (bytes: number) => {
+    ondata(buffer.subarray(0, bytes))
+    return true
+  }
+  return { buffer, callback }
 }
 
 export function checkSocketPath(path: string): void {

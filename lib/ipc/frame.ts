@@ -33,6 +33,10 @@ export interface Frame {
 }
 
 const EMPTY = Buffer.alloc(0)
+/** Memory of that size is worth to be kept, and how many of them. */
+const SPARE_BYTES_MIN = 256 * 1024
+const SPARE_BYTES_MAX = 4 * 1024 * 1024
+const SPARES_MAX = 4
 
 /** Writes one frame; returns false when the socket asks to wait for `drain`. */
 export function writeFrame(
@@ -68,6 +72,8 @@ export class FrameParser {
   #prefixBytes = 0
   #body: Buffer | null = null
   #bodyBytes = 0
+  /** Memory of frames that nobody looks at any more. */
+  readonly #spare: ArrayBufferLike[] = []
 
   constructor(onframe: (frame: Frame) => void) {
     this.#onframe = onframe
@@ -86,7 +92,7 @@ export class FrameParser {
           throw new HyperparcelError('FORMAT_INVALID', `A frame announces ${length} bytes`)
         }
         this.#prefixBytes = 0
-        this.#body = Buffer.allocUnsafeSlow(length)
+        this.#body = this.#allocate(length)
         this.#bodyBytes = 0
       }
       const taken = data.copy(this.#body, this.#bodyBytes, offset)
@@ -98,6 +104,25 @@ export class FrameParser {
       this.#onframe(decode(body))
     }
   }
+
+  /** Uses the memory of an attachment again. */
+  recycle({ buffer }: Buffer): void {
+    const fits = buffer.byteLength >= SPARE_BYTES_MIN && buffer.byteLength <= SPARE_BYTES_MAX
+    if (fits && this.#spare.length < SPARES_MAX) this.#spare.push(buffer)
+  }
+
+  #allocate(bytes: number): Buffer {
+    if (bytes < SPARE_BYTES_MIN || bytes > SPARE_BYTES_MAX) return Buffer.allocUnsafeSlow(bytes)
+    const index = this.#spare.findIndex((memory) => memory.byteLength >= bytes)
+    if (index === -1) return Buffer.allocUnsafeSlow(roundUp(bytes)).subarray(0, bytes)
+    const [memory] = this.#spare.splice(index, 1)
+    return Buffer.from(memory, 0, bytes)
+  }
+}
+
+/** A power of two, so that the next frame fits too. */
+function roundUp(bytes: number): number {
+  return 2 ** Math.ceil(Math.log2(bytes))
 }
 
 function decode(body: Buffer): Frame {

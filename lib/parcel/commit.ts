@@ -10,7 +10,6 @@
  */
 import { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_BYTES, CHUNK_ID_BYTES, MAP_LEAF_CHUNKS, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
-import { isZeroChunk, writeChunkId } from '../chunk/ids.ts'
 import { sealBlock } from '../chunk/sealed-block.ts'
 import { encodeLeaf, emptyLeaf, packRef, refLog, refSlot, type MapLeaf } from '../format/map.ts'
 import { KIND } from '../format/sealed.ts'
@@ -21,6 +20,7 @@ import {
   type VersionRecord,
   type VolumeRecord
 } from '../format/version.ts'
+import { inlineWork, type ChunkWork } from './chunk-work.ts'
 import type { CommitSink, Places } from './commit-sink.ts'
 import type { LogTable } from './log-table.ts'
 import { LEAF_ID_BYTES, MapPacker, leafHash, writeMap, type ChangedLeaf } from './map-writer.ts'
@@ -38,6 +38,7 @@ export interface LeafChange {
   index: number
   /** Places within the leaf (0…1023), ascending, of the chunks in `data`. */
   places: number[]
+  /** Alone in its memory block, from its start. */
   data: Buffer
   /** Places within the leaf that are zero now. */
   zeros: number[]
@@ -68,6 +69,7 @@ export type CommitMeta = Pick<
 
 export class Commit {
   readonly #sink: CommitSink
+  readonly #work: ChunkWork
   readonly #dedupKey: Buffer
   readonly #logs: LogTable
   readonly #ownLog: number
@@ -77,32 +79,38 @@ export class Commit {
   bytesNew = 0
 
   /** @param logs the parent's table of logs, left as it is */
-  constructor(sink: CommitSink, dedupKey: Buffer, logs: LogTable) {
+  constructor(sink: CommitSink, dedupKey: Buffer, logs: LogTable, work: ChunkWork = inlineWork) {
     this.#sink = sink
+    this.#work = work
     this.#dedupKey = dedupKey
     this.#logs = logs.clone()
     this.#ownLog = this.#logs.numberOf(sink.log)
-    this.#packer = new SegmentPacker(sink)
+    this.#packer = new SegmentPacker(sink, work)
   }
 
-  /** Stores the changes of one leaf. Leaves of one volume come in any order, each once. */
-  async addLeaf(volume: VolumeCommit, change: LeafChange): Promise<void> {
-    const leaf = copyOf(await volume.base.loadLeaf(change.index))
-    const { data, places } = change
-    const ids = Buffer.allocUnsafe(places.length * CHUNK_ID_BYTES)
-    /** Which chunks of `data` are not zero: `ids` are theirs. */
-    const kept: number[] = []
+  /** Leaves that are worked on at the same time; some more may be read meanwhile. */
+  get lanes(): number {
+    return this.#work.lanes
+  }
+
+  /**
+   * Stores the changes of one leaf. Leaves of one volume come in any order, each once.
+   * Takes the buffer with the data, and gives one of the same size back.
+   */
+  async addLeaf(volume: VolumeCommit, change: LeafChange): Promise<Buffer> {
+    const { places } = change
+    const job = { kind: 'hash' as const, data: change.data, chunks: places.length }
+    const [base, { data, ids: all }] = await Promise.all([
+      volume.base.loadLeaf(change.index),
+      this.#work.hash({ ...job, dedupKey: this.#dedupKey })
+    ])
+    const leaf = copyOf(base)
     for (const place of change.zeros) leaf.refs[place] = leaf.blocks[place] = 0
-    for (let i = 0; i < places.length; i++) {
-      leaf.refs[places[i]] = leaf.blocks[places[i]] = 0
-      if (isZeroChunk(data, i * CHUNK_BYTES)) continue
-      writeChunkId(ids, kept.length, data, i * CHUNK_BYTES, this.#dedupKey)
-      kept.push(i)
-    }
+    for (const place of places) leaf.refs[place] = leaf.blocks[place] = 0
+    const { ids, kept } = withoutZeros(all, places.length)
     const leafIds = Buffer.alloc(LEAF_ID_BYTES)
-    const keptIds = ids.subarray(0, kept.length * CHUNK_ID_BYTES)
     const [found] = await Promise.all([
-      kept.length === 0 ? null : this.#sink.lookup(keptIds),
+      kept.length === 0 ? null : this.#sink.lookup(ids),
       this.#fillUnchanged(leaf, leafIds)
     ])
     for (let k = 0; k < kept.length; k++) {
@@ -117,6 +125,7 @@ export class Commit {
       node: zero ? null : encodeLeaf(leaf),
       hash: leafHash(leafIds)
     })
+    return data
   }
 
   /**
@@ -256,13 +265,25 @@ function copyOf(leaf: MapLeaf): MapLeaf {
   return copy
 }
 
+/** Moves the ids of chunks that are not zero together; `kept` says which chunks they are of. */
+function withoutZeros(all: Buffer, chunks: number): { ids: Buffer; kept: number[] } {
+  const kept: number[] = []
+  for (let i = 0; i < chunks; i++) {
+    const at = i * CHUNK_ID_BYTES
+    if (isNoId(all, at)) continue
+    if (kept.length < i) all.copyWithin(kept.length * CHUNK_ID_BYTES, at, at + CHUNK_ID_BYTES)
+    kept.push(i)
+  }
+  return { ids: all.subarray(0, kept.length * CHUNK_ID_BYTES), kept }
+}
+
 /** The value's place in a short list, where it is put if it was not there. */
 function indexIn(list: number[], value: number): number {
   const index = list.indexOf(value)
   return index === -1 ? list.push(value) - 1 : index
 }
 
-/** What a short segment has in the place of an id. No chunk hashes to it. */
+/** What a short segment has in the place of an id, and a chunk of zeros. No chunk hashes to it. */
 function isNoId(ids: Buffer, at: number): boolean {
   for (let i = at; i < at + CHUNK_ID_BYTES; i++) if (ids[i] !== 0) return false
   return true

@@ -1,24 +1,24 @@
 /**
- * Packs new chunks into segments, compresses them on worker threads, seals and appends them in order, a batch at a
- * time. At most two batches are on their way at any time; `add` waits when there are more.
+ * Packs new chunks into segments and has them compressed and sealed a batch at a time, several batches at once
+ * (`chunk-work.ts`). They are appended in order. A batch more than there are lanes is on its way at most; `add` waits
+ * when there are more. Buffers of a batch are used again when it was appended.
  *
  * After an append that failed nothing more is appended; `add` and `finish` reject.
  */
 import { CHUNK_BYTES, CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
-import { compress, type Compressed } from '../chunk/compress.ts'
-import { packedSegmentBytes, writeSegment } from '../chunk/segment.ts'
+import { SEGMENT_DATA_BYTES, sealedBytesMax, type Sealed } from '../chunk/jobs.ts'
+import type { ChunkWork } from './chunk-work.ts'
 import type { CommitSink } from './commit-sink.ts'
 
 const BATCH_SEGMENTS = 32
-const BATCH_IDS_BYTES = BATCH_SEGMENTS * SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES
 
 interface Batch {
   first: number
-  segments: Promise<Compressed>[]
   chunks: number[]
+  /** A place of 64 KiB for each segment. */
+  data: Buffer
   ids: Buffer
-  /** Its buffers, reused when it is sealed. */
-  data: Buffer[]
+  target: Buffer
 }
 
 export class SegmentPacker {
@@ -28,18 +28,20 @@ export class SegmentPacker {
   slot = 0
   bytesStored = 0
   readonly #sink: CommitSink
-  readonly #free: Buffer[] = []
-  #data: Buffer
+  readonly #work: ChunkWork
+  readonly #free: Omit<Batch, 'first' | 'chunks'>[] = []
+  /** Appends under way, the oldest first. */
+  readonly #underWay: Promise<void>[] = []
   #batch: Batch
   /** Chunks in the batch. */
   #count = 0
-  #appending: Promise<void> = Promise.resolve()
+  #appended: Promise<void> = Promise.resolve()
 
-  constructor(sink: CommitSink) {
+  constructor(sink: CommitSink, work: ChunkWork) {
     this.#sink = sink
+    this.#work = work
     this.block = sink.firstBlock
-    this.#batch = newBatch(this.block)
-    this.#data = newSegment()
+    this.#batch = this.#newBatch()
   }
 
   /**
@@ -47,70 +49,67 @@ export class SegmentPacker {
    * Returns a promise when the caller must wait before it adds more.
    */
   add(data: Buffer, offset: number, ids: Buffer, index: number): Promise<void> | undefined {
-    data.copy(this.#data, this.slot * CHUNK_BYTES, offset, offset + CHUNK_BYTES)
+    const batch = this.#batch
+    const at = batch.chunks.length * SEGMENT_DATA_BYTES + this.slot * CHUNK_BYTES
+    data.copy(batch.data, at, offset, offset + CHUNK_BYTES)
     const idAt = index * CHUNK_ID_BYTES
-    ids.copy(this.#batch.ids, this.#count * CHUNK_ID_BYTES, idAt, idAt + CHUNK_ID_BYTES)
+    ids.copy(batch.ids, this.#count * CHUNK_ID_BYTES, idAt, idAt + CHUNK_ID_BYTES)
     this.#count++
     this.slot++
     if (this.slot < SEGMENT_CHUNKS_MAX) return undefined
     this.#close()
-    return this.#batch.segments.length >= BATCH_SEGMENTS ? this.#flush() : undefined
+    return batch.chunks.length >= BATCH_SEGMENTS ? this.#flush() : undefined
   }
 
   /** Seals what is left and waits until all is appended. */
   async finish(): Promise<void> {
     if (this.slot > 0) this.#close()
-    void this.#flush() // the promise of what came before; the next line waits for all of it
-    await this.#appending
+    if (this.#batch.chunks.length > 0) void this.#flush() // the next line waits for all of it
+    await this.#appended
   }
 
   #close(): void {
-    const segment = compress(this.#data.subarray(0, this.slot * CHUNK_BYTES))
-    segment.catch(() => {}) // seen again when the batch is sealed
-    this.#batch.segments.push(segment)
     this.#batch.chunks.push(this.slot)
-    this.#batch.data.push(this.#data)
-    this.#data = this.#free.pop() ?? newSegment()
     this.block++
     this.slot = 0
   }
 
-  /** Sends the batch on its way; the promise is that of the batch before, so at most two are under way. */
-  #flush(): Promise<void> {
+  /** Sends the batch on its way; the promise is that of the oldest one, when too many are. */
+  #flush(): Promise<void> | undefined {
     const batch = this.#batch
-    batch.ids = batch.ids.subarray(0, this.#count * CHUNK_ID_BYTES)
-    this.#batch = newBatch(this.block)
-    this.#count = 0
-    const previous = this.#appending
-    this.#appending = previous.then(() => this.#append(batch))
-    this.#appending.catch(() => {}) // awaited by the next flush
-    return previous
-  }
-
-  async #append({ first, segments, chunks, ids, data }: Batch): Promise<void> {
-    if (segments.length === 0) return
-    const packed = await Promise.all(segments)
-    const lengths = packed.map((segment, i) => packedSegmentBytes(chunks[i], segment))
-    const blocks = Buffer.allocUnsafeSlow(lengths.reduce((sum, length) => sum + length, 0))
     const { log, keys, keyEpoch } = this.#sink
-    let at = 0
-    let idsAt = 0
-    for (let i = 0; i < packed.length; i++) {
-      const some = ids.subarray(idsAt, (idsAt += chunks[i] * CHUNK_ID_BYTES))
-      const block = blocks.subarray(at, (at += lengths[i]))
-      writeSegment(block, packed[i], some, log, first + i, keys, keyEpoch)
-    }
-    this.#free.push(...data)
-    this.bytesStored += blocks.byteLength
-    await this.#sink.append({ first, data: blocks, lengths, chunks, ids })
+    const sealed = this.#work.seal({ kind: 'seal', ...batch, log, keys, keyEpoch })
+    sealed.catch(() => {}) // seen when its turn to be appended comes
+    const previous = this.#appended
+    this.#appended = previous.then(async () => this.#append(batch, await sealed))
+    this.#appended.catch(() => {}) // awaited by a later flush
+    this.#underWay.push(this.#appended)
+    this.#batch = this.#newBatch()
+    this.#count = 0
+    return this.#underWay.length > this.#work.lanes ? this.#underWay.shift() : undefined
   }
-}
 
-function newBatch(first: number): Batch {
-  const ids = Buffer.allocUnsafeSlow(BATCH_IDS_BYTES)
-  return { first, segments: [], chunks: [], ids, data: [] }
-}
+  async #append({ first, chunks }: Batch, sealed: Sealed): Promise<void> {
+    const { data, ids, target, lengths } = sealed
+    const total = chunks.reduce((sum, count) => sum + count, 0)
+    const bytes = lengths.reduce((sum, length) => sum + length, 0)
+    this.bytesStored += bytes
+    await this.#sink.append({
+      first,
+      data: target.subarray(0, bytes),
+      lengths,
+      chunks,
+      ids: ids.subarray(0, total * CHUNK_ID_BYTES)
+    })
+    this.#free.push({ data, ids, target })
+  }
 
-function newSegment(): Buffer {
-  return Buffer.allocUnsafeSlow(SEGMENT_CHUNKS_MAX * CHUNK_BYTES)
+  #newBatch(): Batch {
+    const buffers = this.#free.pop() ?? {
+      data: Buffer.allocUnsafeSlow(BATCH_SEGMENTS * SEGMENT_DATA_BYTES),
+      ids: Buffer.allocUnsafeSlow(BATCH_SEGMENTS * SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES),
+      target: Buffer.allocUnsafeSlow(sealedBytesMax(BATCH_SEGMENTS))
+    }
+    return { ...buffers, first: this.block, chunks: [] }
+  }
 }

@@ -34,7 +34,7 @@ export async function beginCommit(
   inputs: VolumeInput[]
 ): Promise<{ sink: RemoteSink; commit: Commit; volumes: VolumeCommit[] }> {
   const sink = await RemoteSink.begin(context.host)
-  const commit = new Commit(sink, context.dedupKey, context.logs)
+  const commit = new Commit(sink, context.dedupKey, context.logs, context.threads)
   const volumes = inputs.map((input) => ({
     name: input.name,
     sizeBytes: input.sizeBytes,

@@ -5,6 +5,7 @@
 import { HyperparcelError } from '../base/errors.ts'
 import type { LogKeys } from '../chunk/segment.ts'
 import { decodeVersion, versionId, type VersionRecord } from '../format/version.ts'
+import { ChunkThreads } from '../parcel/chunk-threads.ts'
 import { LogTable } from '../parcel/log-table.ts'
 import { VersionReader } from '../parcel/version-reader.ts'
 import { ReadOnlyStore } from '../store/read-only-store.ts'
@@ -21,6 +22,8 @@ export class Context {
   readonly overlayKey: Buffer
   readonly logs: LogTable
   readonly source: BlockSource
+  /** For the work of commits. */
+  readonly threads = new ChunkThreads()
   /** Null for a parcel that has no version yet. */
   version: VersionReader | null
   versionId: Buffer | null
@@ -89,8 +92,9 @@ export class Context {
     await this.#local.refresh()
   }
 
-  close(): Promise<void> {
-    return this.#local.close()
+  async close(): Promise<void> {
+    await this.threads.close()
+    await this.#local.close()
   }
 
   #reader(record: VersionRecord): VersionReader {

@@ -13,7 +13,6 @@ export interface FrozenChunks {
   read(first: number, count: number, target: Buffer): void | Promise<void>
 }
 
-const LEAVES_IN_FLIGHT = 3
 /** Reads of one leaf under way at once. */
 const READS_IN_FLIGHT = 64
 /** Leaves with more than this share their buffers. */
@@ -40,7 +39,7 @@ export async function commitFrozen(
       onbytes(await storeLeaf(commit, volume, frozen, next.value, buffers))
     }
   }
-  const workers = Array.from({ length: LEAVES_IN_FLIGHT }, () =>
+  const workers = Array.from({ length: commit.lanes + 2 }, () =>
     worker().catch((err: unknown) => {
       failed = true
       throw err
@@ -86,8 +85,8 @@ async function storeLeaf(
     ? (buffers.pop() ?? Buffer.allocUnsafeSlow(MAP_LEAF_CHUNKS * CHUNK_BYTES))
     : Buffer.allocUnsafeSlow(bytes)
   const data = buffer.subarray(0, bytes)
-  await commit.addLeaf(volume, await readLeaf(frozen, leaf, data))
-  if (shared) buffers.push(buffer)
+  const back = await commit.addLeaf(volume, await readLeaf(frozen, leaf, data))
+  if (shared) buffers.push(Buffer.from(back.buffer))
   return bytes
 }
 

@@ -24,6 +24,8 @@ export class ImportDevice implements BlockDevice {
   readonly #volume: VolumeCommit
   readonly #open = new Map<number, OpenLeaf>()
   readonly #storing = new Set<Promise<void>>()
+  /** Buffers to use again. */
+  readonly #free: Buffer[] = []
   #closedBelow = 0
 
   constructor(commit: Commit, volume: VolumeCommit) {
@@ -45,8 +47,12 @@ export class ImportDevice implements BlockDevice {
       const within = (offset + at) % LEAF_BYTES
       const bytes = Math.min(source.byteLength - at, LEAF_BYTES - within)
       const leaf = this.#leaf(index)
-      source.copy(leaf.data, within, at, at + bytes)
       const last = Math.floor((within + bytes - 1) / CHUNK_BYTES)
+      for (const edge of [Math.floor(within / CHUNK_BYTES), last]) {
+        const start = edge * CHUNK_BYTES // may be written in part only
+        if (leaf.present[edge] === 0) leaf.data.fill(0, start, start + CHUNK_BYTES)
+      }
+      source.copy(leaf.data, within, at, at + bytes)
       leaf.present.fill(1, Math.floor(within / CHUNK_BYTES), last + 1)
       at += bytes
     }
@@ -75,7 +81,8 @@ export class ImportDevice implements BlockDevice {
       if (index < this.#closedBelow) {
         throw new HyperparcelError('IMPORT_OUT_OF_ORDER', 'The image was not copied in order')
       }
-      leaf = { data: Buffer.alloc(LEAF_BYTES), present: new Uint8Array(MAP_LEAF_CHUNKS) }
+      const data = this.#free.pop() ?? Buffer.allocUnsafeSlow(LEAF_BYTES)
+      leaf = { data, present: new Uint8Array(MAP_LEAF_CHUNKS) }
       this.#open.set(index, leaf)
     }
     return leaf
@@ -104,6 +111,7 @@ export class ImportDevice implements BlockDevice {
       places.push(place)
     }
     const data = leaf.data.subarray(0, places.length * CHUNK_BYTES)
-    await this.#commit.addLeaf(this.#volume, { index, places, data, zeros: [] })
+    const back = await this.#commit.addLeaf(this.#volume, { index, places, data, zeros: [] })
+    this.#free.push(Buffer.from(back.buffer))
   }
 }

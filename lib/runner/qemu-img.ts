@@ -2,13 +2,15 @@
 import { spawn } from 'node:child_process'
 import { open, stat } from 'node:fs/promises'
 import { HyperparcelError } from '../base/errors.ts'
-import { VOLUME_BYTES_MAX } from '../base/limits.ts'
+import { CHUNK_BYTES, VOLUME_BYTES_MAX } from '../base/limits.ts'
 
 const QCOW2_MAGIC = 0x514649fb
 /** Exit statuses of `qemu-img check`: errors were found; space is wasted, which hurts nobody. */
 const CHECK_CORRUPT = 2
 const CHECK_LEAKS = 3
 const OUTPUT_MAX = 64 * 1024
+/** Some hundred thousand extents; an image with more is read as a whole. */
+const MAP_BYTES_MAX = 32 * 1024 * 1024
 
 export interface ImageInfo {
   format: 'raw' | 'qcow2'
@@ -59,6 +61,44 @@ export async function inspectImage(file: string): Promise<ImageInfo> {
   }
   await checkWhole(file)
   return { format: 'qcow2', sizeBytes }
+}
+
+/** A run of chunks. */
+export interface Extent {
+  first: number
+  count: number
+}
+
+/** Where a raw image has data, ascending, in whole chunks; all of it where nobody can tell. */
+export async function dataExtents(
+  file: string,
+  sizeBytes: number,
+  signal?: AbortSignal
+): Promise<Extent[]> {
+  const args = ['map', '--output=json', '-f', 'raw', file]
+  const text = await run(args, 'IMAGE_UNREADABLE', file, { signal, outputMax: MAP_BYTES_MAX })
+  const extents: Extent[] = []
+  if (text.length >= MAP_BYTES_MAX) return [{ first: 0, count: chunksIn(sizeBytes) }]
+  for (const { start, length, data } of JSON.parse(text) as MapEntry[]) {
+    if (!data) continue
+    const last = extents.at(-1)
+    const end = chunksIn(Math.min(start + length, sizeBytes))
+    const first = Math.max(Math.floor(start / CHUNK_BYTES), last ? last.first + last.count : 0)
+    if (end <= first) continue
+    if (last !== undefined && last.first + last.count === first) last.count = end - last.first
+    else extents.push({ first, count: end - first })
+  }
+  return extents
+}
+
+interface MapEntry {
+  start: number
+  length: number
+  data: boolean
+}
+
+function chunksIn(bytes: number): number {
+  return Math.ceil(bytes / CHUNK_BYTES)
 }
 
 /** Copies an image to an NBD export that reads as zeros, in order. */
@@ -124,19 +164,21 @@ interface RunOptions {
   signal?: AbortSignal
   /** Exit statuses that are no failure. */
   statuses?: number[]
+  /** The end of its output counts, where it prints more. */
+  outputMax?: number
 }
 
 function run(
   args: string[],
   code: string,
   file: string,
-  { signal, statuses = [0] }: RunOptions = {}
+  { signal, statuses = [0], outputMax = OUTPUT_MAX }: RunOptions = {}
 ): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn('qemu-img', args, { stdio: ['ignore', 'pipe', 'pipe'], signal })
-    let out = ''
+    const out = new TextTail(outputMax)
     let err = ''
-    child.stdout.on('data', (data: Buffer) => (out = (out + data.toString()).slice(-OUTPUT_MAX)))
+    child.stdout.on('data', (data: Buffer) => out.push(data))
     child.stderr.on('data', (data: Buffer) => (err = (err + data.toString()).slice(-OUTPUT_MAX)))
     child.once('error', (cause) => {
       if (signal?.aborted === true) return reject(signal.reason as Error)
@@ -148,7 +190,7 @@ function run(
       )
     })
     child.once('close', (status) => {
-      if (status !== null && statuses.includes(status)) resolve(out)
+      if (status !== null && statuses.includes(status)) resolve(out.text())
       else if (signal?.aborted === true) reject(signal.reason as Error)
       else {
         const hint =
@@ -159,6 +201,29 @@ function run(
       }
     })
   })
+}
+
+/** The last bytes of what a program prints. */
+class TextTail {
+  readonly #max: number
+  #pieces: Buffer[] = []
+  #bytes = 0
+
+  constructor(max: number) {
+    this.#max = max
+  }
+
+  push(piece: Buffer): void {
+    this.#pieces.push(piece)
+    this.#bytes += piece.byteLength
+    while (this.#bytes - this.#pieces[0].byteLength >= this.#max) {
+      this.#bytes -= this.#pieces.shift()!.byteLength
+    }
+  }
+
+  text(): string {
+    return Buffer.concat(this.#pieces).subarray(-this.#max).toString()
+  }
 }
 
 /** What the system said, without its names for it. */

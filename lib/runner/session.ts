@@ -2,7 +2,7 @@
  * What one runner process does, told by the daemon: open a parcel, then run it, serve it, import into it or
  * export from it. `main.ts` owns the process, this the work.
  */
-import { mkdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import path from 'node:path'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError, assert } from '../base/errors.ts'
@@ -21,9 +21,10 @@ import {
 import { Context } from './context.ts'
 import { Exports } from './exports.ts'
 import type { Host } from './host.ts'
-import { ImportDevice } from './import-device.ts'
+import { ImageTarget } from './image-target.ts'
+import { importImage } from './import-image.ts'
 import { findLeftovers } from './leftovers.ts'
-import { copyIn, copyOut, inspectImage } from './qemu-img.ts'
+import { copyOut, inspectImage } from './qemu-img.ts'
 import { verifyVersions } from './verify.ts'
 import { VmSession } from './vm-session.ts'
 import { VolumeSet } from './volume-set.ts'
@@ -159,26 +160,9 @@ export class Session {
     let bytesRead = 0
     for (const [i, volume] of params.volumes.entries()) {
       if (volume.file === null) continue
-      const device = new ImportDevice(commit, volumes[i])
-      const report = () =>
-        event({
-          phase: `reading ${path.basename(volume.file!)}`,
-          done: device.bytesWritten,
-          unit: 'bytes'
-        })
-      const timer = setInterval(report, 200)
-      const exports = new Exports(context.params.runDirectory)
-      try {
-        const uri = await exports.add(volume.name, device)
-        await copyIn(volume.file, volume.format, uri, signal).catch((err: unknown) => {
-          throw exports.failure ?? err // what qemu-img was told, in full
-        })
-        await device.close()
-      } finally {
-        clearInterval(timer)
-        await exports.close()
-      }
-      bytesRead += device.bytesWritten
+      const image = { ...volume, file: volume.file }
+      const { runDirectory } = context.params
+      bytesRead += await importImage(commit, volumes[i], image, { runDirectory, signal, event })
     }
     signal.throwIfAborted()
     const result = await commit.finish(metaOf(context, params, machine), volumes, null)
@@ -223,7 +207,7 @@ export class Session {
     const context = this.#opened()
     if (context.version === null) throw nothingToServe()
     const { sizeBytes } = context.version.volume(volume)
-    await checkTarget(file)
+    const target = await ImageTarget.create(file)
     const volumes = new VolumeSet(context, () => {})
     await volumes.open(
       { name: volume, sizeBytes, readOnly: true, fresh: false, memory: false },
@@ -231,27 +215,18 @@ export class Session {
     )
     const exports = new Exports(context.params.runDirectory)
     const uri = await exports.add(volume, volumes.get(volume))
-    const partial = `${file}.part`
-    const timer = setInterval(() => {
-      stat(partial)
-        .then((found) =>
-          event({
-            phase: `writing ${path.basename(file)}`,
-            done: found.blocks * 512,
-            unit: 'bytes'
-          })
-        )
-        .catch(safetyCatch)
-    }, 200)
+    const phase = `writing ${path.basename(file)}`
+    const report = async () => event({ phase, done: await target.bytesWritten(), unit: 'bytes' })
+    const timer = setInterval(() => void report().catch(safetyCatch), 200)
     try {
-      await copyOut(uri, partial, format, signal).catch((err: unknown) => {
+      await copyOut(uri, target.partial, format, signal).catch((err: unknown) => {
         throw exports.failure ?? err
       })
-      await rename(partial, file)
+      await target.finish()
       return { bytes: sizeBytes }
     } finally {
       clearInterval(timer)
-      await rm(partial, { force: true })
+      await target.close()
       await exports.close()
       await volumes.close()
     }
@@ -327,23 +302,6 @@ async function fitting(driver: VmmDriver, params: StartParams): Promise<StartPar
 }
 
 /** An image appears whole, by a rename within its directory. */
-async function checkTarget(file: string): Promise<void> {
-  const found = await stat(file).catch(() => null)
-  const directory = await stat(path.dirname(file)).catch(() => null)
-  const problem =
-    directory?.isDirectory() !== true
-      ? `${path.dirname(file)} is not a directory`
-      : found?.isDirectory() === true
-        ? `${file} is a directory`
-        : found !== null && !found.isFile()
-          ? `${file} is not a regular file`
-          : null
-  if (problem === null) return
-  throw new HyperparcelError('EXPORT_FAILED', problem, {
-    hint: 'Name a file in a directory that exists.'
-  })
-}
-
 function nothingToServe(): HyperparcelError {
   return new HyperparcelError('VERSION_NOT_FOUND', 'The parcel has no version yet')
 }

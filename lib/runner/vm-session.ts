@@ -14,7 +14,7 @@ import { HyperparcelError } from '../base/errors.ts'
 import { DEVICE_STATE_BYTES_MAX } from '../base/limits.ts'
 import type { ProgressReporter } from '../base/progress.ts'
 import { Trace } from '../base/trace.ts'
-import type { Vm, VmExit, VmmDriver } from '../vmm/driver.ts'
+import type { MachineConfig, Vm, VmExit, VmmDriver } from '../vmm/driver.ts'
 import { publish, storeVersion, summarize, type NewVersion } from './commit-run.ts'
 import type { Context } from './context.ts'
 import { Exports } from './exports.ts'
@@ -153,6 +153,7 @@ export class VmSession {
       await this.#stop(vm)
       this.#change('paused', params.quit ? 'suspending' : 'making a checkpoint')
       trace.mark('stopped')
+      const kernelPending = await vm.kernelPending()
       const state = await collect(await vm.saveState())
       trace.mark('state')
       await this.#syncMemory(vm)
@@ -160,7 +161,8 @@ export class VmSession {
       frozen = this.volumes.freeze()
       if (!params.quit) await this.#goOn(vm, before)
       pauseMs = performance.now() - stopped
-      made = await this.#commit(params, frozen, state, progress, signal, trace)
+      const saved = { state, kernelPending }
+      made = await this.#commit(params, frozen, saved, progress, signal, trace)
     } catch (err) {
       frozen?.abandon()
       await this.#goOn(vm, before).catch(safetyCatch)
@@ -249,15 +251,16 @@ export class VmSession {
   async #commit(
     params: CommitParams,
     frozen: FrozenSet,
-    state: Buffer[] | null,
+    saved: { state: Buffer[]; kernelPending: boolean } | null,
     progress: ProgressReporter,
     signal: AbortSignal,
     trace = new Trace()
   ): Promise<NewVersion> {
     const { stateDirectory } = this.#context.params
     await reserveCommit(stateDirectory, 0)
-    const machine = JSON.stringify(this.#params.machine)
+    const machine = machineWith(this.#params.machine, saved?.kernelPending ?? false)
     const inputs = frozen.inputs
+    const state = saved?.state ?? null
     const made = await storeVersion(this.#context, inputs, params, state, machine, (event) => {
       signal.throwIfAborted()
       progress(event)
@@ -348,6 +351,16 @@ export class VmSession {
     this.reason = reason
     this.#onchange()
   }
+}
+
+/** As JSON, for a version. */
+function machineWith(machine: MachineConfig, kernelPending: boolean): string {
+  if (machine.kernel === undefined) return JSON.stringify(machine)
+  const { pending: _, ...kernel } = machine.kernel
+  return JSON.stringify({
+    ...machine,
+    kernel: kernelPending ? { ...kernel, pending: true } : kernel
+  })
 }
 
 async function collect(stream: Readable): Promise<Buffer[]> {

@@ -28,8 +28,11 @@ export interface MachineConfig {
   vmGenId: string
   macAddress: string
   disks: DiskConfig[]
-  /** Direct kernel boot; the files' content travels as read-only volumes, these are their names. */
-  kernel?: { kernelVolume: string; initrdVolume?: string; append: string }
+  /**
+   * Direct kernel boot; the files' content travels as read-only volumes, these are their names. `pending`: with this
+   * state the firmware has not loaded the kernel into RAM yet.
+   */
+  kernel?: { kernelVolume: string; initrdVolume?: string; append: string; pending?: boolean }
   /** An installer image served as a read-only volume. */
   isoVolume?: string
 }
@@ -77,6 +80,8 @@ export interface Vm {
   stop(timeoutMs: number): Promise<void>
   /** Writes guest RAM that the host still holds through to the NBD export; an error means that no version may be made. */
   syncMemory(): Promise<void>
+  /** Of a stopped VM: has its firmware not loaded the directly booted kernel yet? For `MachineConfig.kernel`. */
+  kernelPending(): Promise<boolean>
   /** Device state of a stopped VM, without RAM. The stream ends with an error when the state is not whole. */
   saveState(): Promise<Readable>
   /** Corrects the guest's wall clock after a resume; returns how, or why not: `guest-agent`, `rtc`, `none: …`. */

@@ -7,7 +7,7 @@ import test, { type Assert } from 'brittle'
 import { QemuDriver } from '../../lib/vmm/qemu/driver.ts'
 import { consoleOf, rejection, resumeCopy, shortTmp, suspend } from '../conformance/vmm-driver.ts'
 import { startChild } from '../helpers/children.ts'
-import type { GuestHost } from '../helpers/guest.ts'
+import { GuestHost } from '../helpers/guest.ts'
 import { need, type RequirementName } from '../helpers/requirements.ts'
 
 const NEEDS: RequirementName[] = ['qemu', 'fuse', 'bubblewrap', 'apt-get', 'e2fsprogs']
@@ -201,6 +201,29 @@ test('a restored guest that reboots starts its kernel again', TIMEOUT, async (t)
   t.is(host.exits.length, 0)
   await vm.quit()
   await nothingLeft(t, host, pid)
+})
+
+test('a guest that is saved before its kernel was loaded boots later', TIMEOUT, async (t) => {
+  if (!need(t, ...NEEDS)) return
+  const host = await GuestHost.boot(await shortTmp(t), 192 * MIB)
+  t.teardown(() => host.close())
+  const machine = await host.plan(driver)
+  const vm = await driver.launch(host.spec(machine, false))
+  t.teardown(() => vm.quit(), { order: 1 })
+  await vm.cont()
+  await vm.stop(10_000)
+  t.ok(await vm.kernelPending(), 'it is in its firmware')
+  const state = await suspend(vm)
+  await vm.quit()
+  const pending = { ...machine, kernel: { ...machine.kernel!, pending: true } }
+  const again = await driver.launch(host.spec(pending, true))
+  t.teardown(() => again.quit(), { order: 1 })
+  await again.restoreState(Readable.from([state]))
+  await again.cont()
+  const console = consoleOf(t, host)
+  t.is(await console.run('echo up', { timeoutMs: 90_000 }), 'up')
+  await again.stop(10_000)
+  t.absent(await again.kernelPending(), 'it runs its kernel')
 })
 
 test('a process starts while the guest dirties its RAM', TIMEOUT, async (t) => {

@@ -1,5 +1,6 @@
 import { Option } from 'commander'
 import path from 'node:path'
+import { HyperparcelError } from '../../base/errors.ts'
 import type { CliCommand } from '../command.ts'
 import { parseCount } from '../parse.ts'
 import { formatBytes } from '../ui/format.ts'
@@ -13,7 +14,8 @@ interface Options {
 export const exportVolume: CliCommand = {
   usage: 'export <name> <file>',
   summary: 'write a volume of a parcel as a disk image',
-  details: 'The image is in the clear: anybody who can read the file can read the disk.',
+  details:
+    'The image is in the clear: anybody who can read the file can read the disk, so a new file is for you alone (mode 0600). A file that is there is replaced.',
   example: 'hyperparcel export work work.qcow2 --format qcow2',
   options(command) {
     command
@@ -24,6 +26,11 @@ export const exportVolume: CliCommand = {
       )
   },
   async run(context, [name, file], options: Options) {
+    if (file === '-') {
+      throw new HyperparcelError('USAGE', 'An image needs a file, it cannot be written to a pipe', {
+        hint: 'For a file of that name: ./-'
+      })
+    }
     const result = await context.request('export', {
       name,
       file: path.resolve(context.io.cwd, file),

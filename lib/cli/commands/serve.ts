@@ -15,7 +15,7 @@ export const serve: CliCommand = {
   details:
     'Prints the NBD address of each volume at once, and serves until interrupted (Ctrl-C). With --writable it takes the lease and makes a version of what was written at the end. With --json the addresses come at once as one line, and with --writable a second, last line has the version too.',
   example:
-    'hyperparcel serve work\nnbdinfo "$(hyperparcel serve work --json | jq -r .volumes.disk0)"',
+    'hyperparcel serve work    # prints an address and serves; then, in another terminal:\nnbdinfo "nbd+unix:///?socket=…/disk0.nbd"',
   options(command) {
     command
       .option('--version <n>', 'that version instead of the newest', parseCount(1))

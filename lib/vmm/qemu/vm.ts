@@ -17,6 +17,9 @@ import { Instance } from './instance.ts'
 import type { QmpEvent } from './qmp.ts'
 import { RunFiles } from './run-files.ts'
 
+/** Bit of the control register CR0; the highest of 32, so negative. */
+const PAGING = 1 << 31
+
 export class QemuVm implements Vm {
   readonly #spec: LaunchSpec
   readonly #files: RunFiles
@@ -41,7 +44,7 @@ export class QemuVm implements Vm {
   }
 
   static async launch(spec: LaunchSpec, readAheadKb: number): Promise<QemuVm> {
-    const files = await RunFiles.open(spec, !spec.restore, readAheadKb)
+    const files = await RunFiles.open(spec, needsKernel(spec), readAheadKb)
     let vm: QemuVm | null = null
     try {
       const instance = await startInstance(spec, files, spec.restore, (event) => {
@@ -90,6 +93,15 @@ export class QemuVm implements Vm {
 
   syncMemory(): Promise<void> {
     return this.#alone(() => this.#files.memory.sync())
+  }
+
+  /** Firmware runs without paging, Linux turns it on with its first instructions. */
+  async kernelPending(): Promise<boolean> {
+    if (!this.#hasKernel) return false
+    const command = { 'command-line': 'info registers' }
+    const text = await this.#instance.qmp.execute<string>('human-monitor-command', command)
+    const cr0 = /\bCR0=([0-9a-f]+)/i.exec(text)?.[1]
+    return cr0 === undefined || (Number.parseInt(cr0, 16) & PAGING) === 0
   }
 
   saveState(): Promise<Readable> {
@@ -186,6 +198,11 @@ export class QemuVm implements Vm {
   }
 }
 
+/** With the real kernel, not the stub. */
+function needsKernel({ restore, machine }: LaunchSpec): boolean {
+  return !restore || machine.kernel?.pending === true
+}
+
 function startInstance(
   spec: LaunchSpec,
   files: RunFiles,
@@ -195,7 +212,7 @@ function startInstance(
   return Instance.start({
     spec,
     runDirectory: files.directory,
-    files: files.machineFiles(!incoming),
+    files: files.machineFiles(!incoming || needsKernel(spec)),
     incoming,
     endOnReset: incoming && spec.machine.kernel !== undefined,
     onevent

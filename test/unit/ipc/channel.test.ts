@@ -1,8 +1,10 @@
 import test from 'brittle'
 import { once } from 'node:events'
+import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { HyperparcelError } from '../../../lib/base/errors.ts'
 import { Channel, Reply, type RequestContext } from '../../../lib/ipc/channel.ts'
+import { listenUnix } from '../../../lib/ipc/endpoint.ts'
 import { FRAME, writeFrame } from '../../../lib/ipc/frame.ts'
 import { channelPair, socketPair } from '../../helpers/channels.ts'
 import { until } from '../../helpers/until.ts'
@@ -242,3 +244,36 @@ async function rejection(call: Promise<unknown>): Promise<HyperparcelError> {
   }
   throw new Error('it did not reject')
 }
+
+test('memory that was given back carries the next attachment', async (t) => {
+  const memory = new Set<unknown>()
+  const seen: boolean[] = []
+  const big = (fill: number) => Buffer.alloc(300_000 + fill, fill)
+  const file = path.join(await t.tmp(), 's')
+  const server = await listenUnix(file, (socket) => {
+    const channel = new Channel(socket)
+    void (async () => {
+      for (const fill of [1, 2, 3]) await channel.call('take', fill, { attachments: [big(fill)] })
+      await channel.call('keep', 4, { attachments: [big(4)] })
+      await channel.call('take', 5, { attachments: [big(5)] })
+      server.emit('done')
+    })()
+  })
+  let kept: Buffer = Buffer.alloc(0)
+  const near = await Channel.connect(file, {
+    take: (fill: number, { attachment, recycle }) => {
+      seen.push(attachment.equals(big(fill)))
+      memory.add(attachment.buffer)
+      recycle()
+    },
+    keep: (_fill: number, { attachment }) => {
+      kept = attachment
+    }
+  })
+  await once(server, 'done')
+  t.alike(seen, [true, true, true, true])
+  t.ok(kept.equals(big(4)), 'what was not given back is left alone')
+  t.ok(memory.size < 4, 'memory was used again')
+  near.close()
+  server.close()
+})

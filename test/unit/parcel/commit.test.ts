@@ -226,7 +226,7 @@ test('a sink that fails anywhere fails the commit alone', async (t) => {
 test('a leaf that cannot be read fails the commit when the others have ended', async (t) => {
   const { commitFrozen } = await import('../../../lib/runner/frozen-commit.ts')
   let reading = 0
-  const commit = { addLeaf: () => new Promise((resolve) => setTimeout(resolve, 5)) }
+  const commit = { lanes: 2, addLeaf: () => new Promise((resolve) => setTimeout(resolve, 5)) }
   const frozen = {
     dirtyBytes: 0,
     runs: () => Array.from({ length: 10 }, (_, i) => ({ first: i * 1024, count: 1, zero: false })),
