@@ -10,7 +10,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SerialConsole } from '../../examples/guest/serial-console.ts'
 import { fixed, round, rowOf, type BenchOptions, type BenchRow } from './framework.ts'
-import { settleDisk, type BenchHome } from './parts/bench-home.ts'
+import type { BenchHome } from './parts/bench-home.ts'
 import { benchGuest } from './parts/image.ts'
 import { measureParts, type Workspace } from './parts/workspace.ts'
 import { Differences, type Cost } from './versions/differences.ts'
@@ -149,7 +149,6 @@ class Images {
       await rename(fresh, kept)
       this.#before.set(volume, kept)
     }
-    await settleDisk()
     return costs
   }
 

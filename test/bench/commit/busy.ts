@@ -40,9 +40,9 @@ export async function busyRow(workspace: Workspace): Promise<BenchRow[]> {
       const job = { uri, rw: 'randread', blockBytes: 4096, depth: 1, sizeBytes, options } as const
       return (await fio(job)).readP99Us / 1000
     }
-    await settleDisk()
+    await settleDisk(opts)
     idle.samples.push({ value: await served(home, measure) })
-    await settleDisk()
+    await settleDisk(opts)
     const value = await served(home, async (uri) => {
       const pull = await Pull.start(office, 'dense', path.join(directory, 'pulled.raw'))
       try {

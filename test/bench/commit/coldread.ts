@@ -34,7 +34,7 @@ export async function coldReadRow(workspace: Workspace): Promise<BenchRow[]> {
   const target = path.join(directory, 'restored.raw')
   const forget = async (stored: string) => {
     for (const file of [target, `${target}.d`]) await rm(file, { recursive: true, force: true })
-    await settleDisk()
+    await settleDisk(opts)
     await makeCold(stored)
   }
   const archive = (tool: Archive) => ({

@@ -41,17 +41,21 @@ export async function idleSuspendRow(workspace: Workspace): Promise<BenchRow[]> 
     const stored: number[] = []
     const pauses: number[] = []
     const inside: number[] = []
-    let first: [number, number] = [0, 0]
+    let first: Record<string, number> = {}
     let steps = ''
-    for (let turn = -1; turn < rounds; turn++) {
+    for (let turn = opts.small ? 0 : -1; turn < rounds; turn++) {
       opts.log(turn < 0 ? 'idle-suspend: after the boot' : `idle-suspend: round ${turn + 1}`)
       await sleep(idleMs, undefined, { signal: opts.signal })
-      await settleDisk()
+      await settleDisk(opts)
       const theirs = await plain.save(saved)
-      await settleDisk()
+      await settleDisk(opts)
       const { result, wallMs } = await home.device.run<Suspended>('suspend', 'guest')
-      if (turn < 0) first = [theirs, wallMs / 1000]
-      else {
+      if (turn < 0) {
+        first = {
+          'ours, first one after the boot s': round(wallMs / 1000),
+          'peer, first one s': round(theirs)
+        }
+      } else {
         peer.samples.push({ value: theirs })
         ours.samples.push({ value: wallMs / 1000 })
         stored.push(result.bytes_stored)
@@ -72,8 +76,7 @@ export async function idleSuspendRow(workspace: Workspace): Promise<BenchRow[]> 
       'ours, pause s': round(median(pauses) / 1000),
       'ours, stored MB': round(median(stored) / 1e6),
       'peer, stored MB': round((await stat(saved)).size / 1e6),
-      'ours, first one after the boot s': round(first[1]),
-      'peer, first one s': round(first[0])
+      ...first
     }
     return [rowOf({ ...ROW, details }, ours, [peer])]
   } finally {
