@@ -54,6 +54,7 @@ export const DEBIAN_FILES: DiskFile[] = [
  */
 export const MAKE_DISK = `
 tree=$1 userland=$2 over=$3 disk=$4 bytes=$5 uuid=$6
+trap 'rm -rf "$tree"' EXIT # others than root may not, outside
 mkdir "$tree"
 tar -x -p --numeric-owner --exclude='./dev/*' -C "$tree" -f "$userland"
 cp -r --no-preserve=ownership "$over/." "$tree"
@@ -70,5 +71,4 @@ sed -i 's/^root:[^:]*:/root::/' "$tree/etc/shadow"
 chroot "$tree" depmod "$(ls "$tree/usr/lib/modules")"
 truncate -s "$bytes" "$disk"
 mkfs.ext4 -q -F -b 4096 -L parcel -U "$uuid" -E "hash_seed=$uuid" -d "$tree" "$disk"
-rm -rf "$tree"
 `
