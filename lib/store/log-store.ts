@@ -20,6 +20,7 @@ import Corestore from 'corestore'
 import Hypercore from 'hypercore'
 import ReadyResource from 'ready-resource'
 import { HyperparcelError } from '../base/errors.ts'
+import { openStorage } from './cores.ts'
 import { GroupCommit } from './group-commit.ts'
 import { LogState, type OwnLog, type RetireReason } from './log-state.ts'
 import { StoredLog, type LogHost, type LogMark } from './log.ts'
@@ -77,7 +78,7 @@ export class LogStore extends ReadyResource implements LogStorePort {
 
   protected override async _open(): Promise<void> {
     await mkdir(this.directory, { recursive: true, mode: 0o700 })
-    this.#store = new Corestore(path.join(this.directory, CORES_DIRECTORY))
+    this.#store = new Corestore(openStorage(path.join(this.directory, CORES_DIRECTORY)))
     try {
       await this.#store.ready()
     } catch (err) {

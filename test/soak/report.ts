@@ -30,6 +30,7 @@ export interface Round {
   runner_rss_bytes: number
   runner_peak_bytes: number
   runner_descriptors: number
+  runner_store_files: number
   daemons: Record<string, ProcessVitals>
   home_bytes: Record<string, number>
 }
@@ -62,6 +63,7 @@ const DESCRIPTORS: Limits = { share: 0.2, least: 10 }
 /** What homes may hold beyond what was stored in versions: the database's own, and its files on their way out. */
 const HOME_SHARE = 0.5
 const HOME_BYTES = 256e6
+const STORE_FILES_MAX = 256
 
 export function makeReport(journey: Journey, options: SoakOptions, seconds: number): Report {
   const { rounds, look, verified, logged } = journey
@@ -69,7 +71,8 @@ export function makeReport(journey: Journey, options: SoakOptions, seconds: numb
   const problems = [
     ...journey.problems,
     ...grown.filter(({ grew }) => grew).map((g) => `${g.name} grew: ${g.early} to ${g.late}`),
-    ...oversized(journey)
+    ...oversized(journey),
+    ...hoarded(rounds)
   ]
   const middle = (of: (round: Round) => number) => Math.round(median(rounds.map(of)))
   return {
@@ -118,12 +121,20 @@ function oversized({ rounds, first, last }: Journey): string[] {
     .map(([name, bytes]) => `${name} takes ${formatBytes(bytes)}, with ${formatBytes(stored)} new`)
 }
 
+/** The database of a daemon may keep so many files open, however many there are. */
+function hoarded(rounds: Round[]): string[] {
+  return Object.entries(rounds[rounds.length - 1].daemons)
+    .filter(([, { storeFiles }]) => storeFiles > STORE_FILES_MAX)
+    .map(([name, { storeFiles }]) => `${name} has ${storeFiles} files of its store open`)
+}
+
 export function renderReport(report: Report): string {
   const names = Object.keys(report.rounds[0].daemons)
   const head = [
     ...['', 'to', 'suspend ms', 'resume ms', 'console ms', 'new MB', 'builds', 'files'],
     ...['runner MB', ...names.map((name) => `${name} MB`)],
     ...names.map((name) => `${name} fds`),
+    ...names.map((name) => `${name} store files`),
     ...names.map((name) => `${name} disk MB`),
     'processes'
   ]
@@ -134,6 +145,7 @@ export function renderReport(report: Report): string {
       ...[r.builds, r.pieces, megabytes(r.runner_peak_bytes)],
       ...names.map((name) => megabytes(r.daemons[name].rssBytes)),
       ...names.map((name) => r.daemons[name].descriptors),
+      ...names.map((name) => r.daemons[name].storeFiles),
       ...names.map((name) => megabytes(r.home_bytes[name])),
       r.processes
     ])

@@ -139,6 +139,7 @@ export async function travel(stage: Stage): Promise<Journey> {
       runner_rss_bytes: runner?.rssBytes ?? 0,
       runner_peak_bytes: runner?.peakBytes ?? 0,
       runner_descriptors: runner?.descriptors ?? 0,
+      runner_store_files: runner?.storeFiles ?? 0,
       daemons: rest.daemons,
       home_bytes: rest.homeBytes
     }

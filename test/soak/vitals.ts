@@ -1,5 +1,5 @@
 /** What the devices take from the machine at one moment. */
-import { lstat, readdir, readFile } from 'node:fs/promises'
+import { lstat, readdir, readFile, readlink } from 'node:fs/promises'
 import path from 'node:path'
 import { mountsBelow, processes } from '../../examples/demo/clean-up.ts'
 import type { Device } from '../../examples/demo/device.ts'
@@ -10,7 +10,10 @@ export interface ProcessVitals {
   rssBytes: number
   /** The most it ever had. */
   peakBytes: number
+  /** But for those of the store. */
   descriptors: number
+  /** Of the store's database, which keeps some of them open. */
+  storeFiles: number
 }
 
 /** Between two runs of the VM. */
@@ -66,10 +69,18 @@ export async function countProcesses(directory: string): Promise<number> {
 async function processVitals(pid: number): Promise<ProcessVitals> {
   const status = await readFile(`/proc/${pid}/status`, 'latin1')
   const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1])
+  let descriptors = 0
+  let storeFiles = 0
+  for (const name of await readdir(`/proc/${pid}/fd`)) {
+    const file = await readlink(`/proc/${pid}/fd/${name}`).catch(() => '')
+    if (/\/store\/.*\.(blob|sst)$/.test(file)) storeFiles++
+    else descriptors++
+  }
   return {
     rssBytes: kib('VmRSS') * 1024,
     peakBytes: kib('VmHWM') * 1024,
-    descriptors: (await readdir(`/proc/${pid}/fd`)).length
+    descriptors,
+    storeFiles
   }
 }
 

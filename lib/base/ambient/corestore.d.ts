@@ -24,7 +24,7 @@ declare module 'corestore' {
       getInfos(discoveryKeys: Buffer[], opts?: { hints?: boolean }): Promise<(CoreInfo | null)[]>
     }
 
-    constructor(directory: string, opts?: { readOnly?: boolean })
+    constructor(storage: string | Hypercore.Storage, opts?: { readOnly?: boolean })
     ready(): Promise<void>
     close(): Promise<void>
     get(

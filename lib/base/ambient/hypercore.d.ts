@@ -3,6 +3,11 @@ declare module 'hypercore' {
   import type { EventEmitter } from 'node:events'
 
   namespace Hypercore {
+    /** Of a whole Corestore; opaque. */
+    interface Storage {
+      readonly path: string
+    }
+
     interface Node {
       index: number
       size: number
@@ -46,6 +51,17 @@ declare module 'hypercore' {
         createWriteBatch(): { deleteTreeNode(index: number): void }
       }
     }
+
+    /** Where a Corestore keeps its things; what it does not know of the options goes to RocksDB. */
+    static defaultStorage(
+      directory: string,
+      opts: {
+        readOnly?: boolean
+        /** Share of the oldest files whose live values a compaction writes anew. */
+        blobGarbageCollectionAgeCutOff?: number
+        maxOpenFiles?: number
+      }
+    ): Hypercore.Storage
 
     static key(manifest: unknown): Buffer
     static discoveryKey(key: Buffer): Buffer

@@ -1,0 +1,18 @@
+/** How Corestore's database is opened. */
+import Hypercore from 'hypercore'
+
+/** RocksDB keeps each of its files open otherwise, and every flush makes one that stays. */
+const OPEN_FILES_MAX = 256
+
+/**
+ * What a compaction moves on its own account: nothing. By default it writes the live values of the oldest quarter of all
+ * files anew, however little was added; `reclaim` does that where values were cleared.
+ */
+const MOVED_SHARE = 0
+
+export function openStorage(directory: string): Hypercore.Storage {
+  return Hypercore.defaultStorage(directory, {
+    blobGarbageCollectionAgeCutOff: MOVED_SHARE,
+    maxOpenFiles: OPEN_FILES_MAX
+  })
+}
