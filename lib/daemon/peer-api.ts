@@ -7,7 +7,12 @@ import safetyCatch from 'safety-catch'
 import * as v from 'valibot'
 import { HyperparcelError } from '../base/errors.ts'
 import type { ParcelInfo } from '../fleet/index.ts'
-import { decodeLeaseEntry, encodeLeaseEntry, type LeaseEntry } from '../lease/index.ts'
+import {
+  decodeLeaseEntry,
+  encodeLeaseEntry,
+  leaseRefusal,
+  type LeaseEntry
+} from '../lease/index.ts'
 import type { PeerHandlers } from '../net/calls.ts'
 import { headVersion } from './heads.ts'
 import type { FleetNode } from './node.ts'
@@ -150,7 +155,11 @@ export class PeerApi {
     this.#refuseInUse(peer, parcel)
     if (await this.#node.hasLeftovers(parcel.id)) throw unsaved(parcel, this.#node.registry.name)
     // Asked again when the grant's turn comes: a resume may have begun here meanwhile.
-    await this.#grantTo(parcel.id, peer, () => this.#refuseInUse(peer, parcel))
+    await this.#grantTo(parcel.id, peer, () => this.#refuseInUse(peer, parcel)).catch(
+      (err: HyperparcelError) => {
+        throw err.code === 'LEASE_SUPERSEDED' ? this.#held(peer, parcel, err) : err
+      }
+    )
     return { parcel: id, entries: this.#tail(parcel.id) }
   }
 
@@ -163,6 +172,15 @@ export class PeerApi {
       await suspendParcel(this.#node, parcel, { message, progress: () => {} })
     }
     return this.#grant(peer, id)
+  }
+
+  /** Another device was faster, or asked earlier. */
+  #held(peer: Buffer, parcel: ParcelInfo, cause: HyperparcelError): HyperparcelError {
+    const { leases, registry } = this.#node
+    const decision = leases.mayResume(parcel.id)
+    if (decision.ok || decision.holder === null) return cause
+    const holder = registry.nameOf(decision.holder)
+    return leaseRefusal(decision, parcel.name, holder, registry.nameOf(peer))
   }
 
   #refuseInUse(peer: Buffer, parcel: ParcelInfo): void {

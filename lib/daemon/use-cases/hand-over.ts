@@ -9,21 +9,22 @@ import { crashed } from './settle-leftovers.ts'
 export function recipient(node: FleetNode, name: string | undefined): Buffer | null {
   if (name === undefined) return null
   const device = node.registry.deviceByName(name)
-  const others = node.registry
+  const names = node.registry
     .devices()
     .filter(({ removed, role }) => !removed && role === 'device')
-    .map((other) => other.name)
-    .filter((other) => other !== node.registry.name)
-  const hint =
-    others.length === 0
-      ? 'There is no other one yet: see `hyperparcel help invite`.'
-      : `There are: ${others.join(', ')}.`
+    .map((known) => known.name)
   if (device === null || device.role !== 'device') {
-    throw new HyperparcelError('DEVICE_NOT_FOUND', `There is no device called ${name}`, { hint })
+    throw new HyperparcelError('DEVICE_NOT_FOUND', `There is no device called ${name}`, {
+      hint: `There are: ${names.join(', ')}.`
+    })
   }
   if (!device.publicKey.equals(node.identity.device.publicKey)) return device.publicKey
+  const others = names.filter((other) => other !== device.name)
   throw new HyperparcelError('USAGE', `${name} is this very device: nothing was done`, {
-    hint: `--to names another device. ${hint}`
+    hint:
+      others.length === 0
+        ? 'Without --to the lease stays here. There is no other device yet: see `hyperparcel help invite`.'
+        : `Without --to the lease stays here. Other devices: ${others.join(', ')}.`
   })
 }
 
