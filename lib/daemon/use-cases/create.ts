@@ -1,4 +1,5 @@
 /** create: images become version 1 of a new parcel. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
 import { VOLUME_BYTES_MAX } from '../../base/limits.ts'
@@ -16,6 +17,8 @@ const MEMORY_BYTES_MAX = 1024 ** 4
 const MEMORY_BYTES_DEFAULT = 512 * 1024 ** 2
 const MEMORY_STEP_BYTES = 1024 ** 2
 const CPUS_MAX = 64
+const FORGET_ATTEMPTS = 5
+const FORGET_RETRY_MS = 300
 /** Of a blank disk: less is a forgotten unit. */
 const DISK_BYTES_MIN = 1024 ** 2
 /** A disk has whole sectors: an image that ends within one is filled up with zeros, as QEMU does. */
@@ -61,8 +64,21 @@ export async function create(
     }
   } catch (err) {
     if (runner !== null) await node.runners.end(runner, true).catch(() => {})
-    await node.forgetUncreated(id).catch(safetyCatch) // the next daemon tries again
+    await forget(node, id).catch(safetyCatch) // the next daemon tries again
     throw err
+  }
+}
+
+/** On a full disk there may be room for that only when what waits in memory was written, and its journal is gone. */
+async function forget(node: FleetNode, parcel: Buffer): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await node.forgetUncreated(parcel)
+    } catch (err) {
+      if (attempt === FORGET_ATTEMPTS) throw err
+      await node.store.flush().catch(safetyCatch)
+      await sleep(FORGET_RETRY_MS, undefined, { signal: node.closingSignal })
+    }
   }
 }
 
