@@ -3,16 +3,10 @@
  * when nothing in it is needed any more: what is still needed of the oldest files is written to new ones, a few files
  * at a time, so that it needs little free space and can stop after any step.
  */
+import type Corestore from 'corestore'
 
 /** RocksDB beneath the store, what we use of it. */
-export interface Tables {
-  compactRange(opts: {
-    blobGarbageCollectionPolicy: number
-    blobGarbageCollectionAgeCutoff?: number
-    bottommostLevelCompaction: number
-  }): Promise<void>
-  getProperty(name: string): Promise<string>
-}
+export type Tables = Pick<Corestore['storage']['db'], 'compactRange' | 'getProperty'>
 
 const FORCE_BLOBS = 1
 const LEAVE_BLOBS = 2
