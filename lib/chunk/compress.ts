@@ -1,5 +1,9 @@
-/** zstd, flagged per block: raw where it does not pay. Level 1 to 3 by measurement (see `COMPRESSION_LEVEL`). */
-import { Encoder, Decoder } from '@toondepauw/node-zstd'
+/**
+ * zstd, flagged per block: raw where it does not pay. Native code compresses; WebAssembly decompresses, as fast, into
+ * no more than what a block says it holds, and whatever the data, it touches nothing outside its own memory.
+ */
+import { Encoder } from '@toondepauw/node-zstd'
+import { ZSTDDecoder } from 'zstddec'
 import { HyperparcelError } from '../base/errors.ts'
 
 export const COMPRESSION = { RAW: 0, ZSTD: 1 } as const
@@ -8,77 +12,37 @@ export const COMPRESSION = { RAW: 0, ZSTD: 1 } as const
 const COMPRESSION_LEVEL = 3
 
 const encoder = new Encoder(COMPRESSION_LEVEL)
-const decoder = new Decoder()
+const decoder = new ZSTDDecoder()
+await decoder.init()
 
 export interface Compressed {
   compression: number
   data: Buffer
 }
 
-/** Compresses on a worker thread. Keeps `data` until it resolves. */
-export async function compress(data: Buffer): Promise<Compressed> {
-  return choose(data, await encoder.encode(data))
-}
-
-export function compressSync(data: Buffer): Compressed {
-  return choose(data, encoder.encodeSync(data))
-}
-
-function choose(data: Buffer, encoded: Buffer): Compressed {
+export function compress(data: Buffer): Compressed {
+  const encoded = encoder.encodeSync(data)
   if (encoded.byteLength >= data.byteLength - (data.byteLength >>> 5)) {
     return { compression: COMPRESSION.RAW, data }
   }
   return { compression: COMPRESSION.ZSTD, data: encoded }
 }
 
-/**
- * The inverse; `rawBytes` is what must come out. How large a frame can grow is bounded before it is decoded:
- * the encoder writes no content size, but a block of a frame never yields more than 128 KiB, and an encoder that
- * splits finely makes some 200 blocks of 128 KiB.
- */
+/** The inverse; `rawBytes` is what must come out. Raw data is returned as it is, without a copy. */
 export function decompress(compression: number, data: Buffer, rawBytes: number): Buffer {
-  if (compression === COMPRESSION.RAW) {
-    if (data.byteLength !== rawBytes) throw corrupt()
-    return data
-  }
-  if (compression !== COMPRESSION.ZSTD) throw corrupt()
-  if (frameBlocks(data) > BLOCKS_MIN + rawBytes / SPLIT_BYTES) throw corrupt()
-  const raw = decode(data)
+  if (compression === COMPRESSION.RAW && data.byteLength === rawBytes) return data
+  if (compression !== COMPRESSION.ZSTD || rawBytes === 0) throw corrupt()
+  const raw = decode(data, rawBytes)
   if (raw.byteLength !== rawBytes) throw corrupt()
-  return raw
+  return Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength)
 }
 
-function decode(data: Buffer): Buffer {
+/** Shorter than `rawBytes`, or empty, where the data is wrong. */
+function decode(data: Buffer, rawBytes: number): Uint8Array {
   try {
-    return decoder.decodeSync(data)
+    return decoder.decode(data, rawBytes)
   } catch (err) {
     throw corrupt(err)
-  }
-}
-
-const BLOCKS_MIN = 8
-const SPLIT_BYTES = 512
-
-/**
- * The number of blocks in a zstd frame (RFC 8878, 3.1.1), read from its block headers. Nothing may follow the
- * frame: the decoder would go on with the next one.
- */
-function frameBlocks(frame: Buffer): number {
-  if (frame.byteLength < 9 || frame.readUInt32LE(0) !== 0xfd2fb528) throw corrupt()
-  const descriptor = frame[4]
-  const singleSegment = (descriptor & 0x20) !== 0
-  const sizeFlag = descriptor >> 6
-  const contentSizeBytes = sizeFlag === 0 ? (singleSegment ? 1 : 0) : 1 << sizeFlag
-  let at = 5 + (singleSegment ? 0 : 1) + [0, 1, 2, 4][descriptor & 3] + contentSizeBytes
-  for (let blocks = 1; ; blocks++) {
-    if (at + 3 > frame.byteLength) throw corrupt()
-    const header = frame.readUIntLE(at, 3)
-    const runLength = ((header >> 1) & 3) === 1
-    at += 3 + (runLength ? 1 : header >> 3)
-    if ((header & 1) === 0) continue
-    const checksumBytes = (descriptor & 4) === 0 ? 0 : 4
-    if (at + checksumBytes !== frame.byteLength) throw corrupt()
-    return blocks
   }
 }
 

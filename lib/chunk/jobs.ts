@@ -4,7 +4,7 @@
  */
 import { CHUNK_BYTES, CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
 import { SEGMENT_BYTES_MAX } from '../format/segment.ts'
-import { compressSync } from './compress.ts'
+import { compress } from './compress.ts'
 import { isZeroChunk, writeChunkId } from './ids.ts'
 import { packedSegmentBytes, writeSegment, type LogKeys } from './segment.ts'
 
@@ -74,7 +74,7 @@ export function sealSegments(job: SealJob): Sealed {
   let idsAt = 0
   for (let i = 0; i < chunks.length; i++) {
     const from = i * SEGMENT_DATA_BYTES
-    const packed = compressSync(data.subarray(from, from + chunks[i] * CHUNK_BYTES))
+    const packed = compress(data.subarray(from, from + chunks[i] * CHUNK_BYTES))
     const length = packedSegmentBytes(chunks[i], packed)
     const some = ids.subarray(idsAt, (idsAt += chunks[i] * CHUNK_ID_BYTES))
     const block = target.subarray(at, (at += length))

@@ -10,7 +10,7 @@ import {
   writeBlockHeader
 } from '../format/sealed.ts'
 import { NONCE_BYTES, TAG_BYTES, open, seal } from './aead.ts'
-import { compressSync, decompress } from './compress.ts'
+import { compress, decompress } from './compress.ts'
 import { associatedData } from './place.ts'
 
 const PREFIX_BYTES = 5
@@ -29,7 +29,7 @@ export function sealBlock(
   key: Buffer,
   keyEpoch: number
 ): Buffer {
-  const packed = compressSync(payload)
+  const packed = compress(payload)
   const message = Buffer.allocUnsafe(PREFIX_BYTES + packed.data.byteLength)
   message.writeUInt8(packed.compression, 0)
   message.writeUInt32LE(payload.byteLength, 1)

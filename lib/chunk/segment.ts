@@ -8,10 +8,11 @@ import {
   layoutSegment,
   segmentBytes,
   writeSegmentHeader,
+  SEGMENT_BYTES_MAX,
   SEGMENT_HEADER_BYTES
 } from '../format/segment.ts'
 import { NONCE_BYTES, TAG_BYTES, open, seal, sealWith } from './aead.ts'
-import { compress, decompress, type Compressed } from './compress.ts'
+import { COMPRESSION, decompress, type Compressed } from './compress.ts'
 import { associatedData } from './place.ts'
 
 /** The keys of one log, derived from its parcel's key (`lib/fleet`). */
@@ -22,27 +23,6 @@ export interface LogKeys {
   data: Buffer
   /** Opens map nodes, version records and device state. */
   meta: Buffer
-}
-
-/**
- * Seals 1 to 16 chunks.
- * @param data chunks one after the other, kept until it resolves
- * @param ids their ids, 32 bytes each
- * @param log key of the log that the segment will be appended to
- * @param index that it will get there
- */
-export async function sealSegment(
-  data: Buffer,
-  ids: Buffer,
-  log: Buffer,
-  index: number,
-  keys: LogKeys,
-  keyEpoch: number
-): Promise<Buffer> {
-  const packed = await compress(data)
-  const block = Buffer.allocUnsafeSlow(packedSegmentBytes(data.byteLength / CHUNK_BYTES, packed))
-  writeSegment(block, packed, ids, log, index, keys, keyEpoch)
-  return block
 }
 
 /** Bytes of a segment of that many chunks with that data. */
@@ -78,10 +58,15 @@ export function openSegmentIds(block: Buffer, log: Buffer, index: number, idKey:
   return ids
 }
 
+/** Where segments are opened before they are decompressed. */
+const scratch = Buffer.allocUnsafeSlow(SEGMENT_BYTES_MAX)
+
 /** The chunks of a segment, one after the other. Throws `DATA_CORRUPT` or `FORMAT_INVALID`. */
 export function openSegment(block: Buffer, log: Buffer, index: number, dataKey: Buffer): Buffer {
   const s = layoutSegment(block)
-  const packed = Buffer.allocUnsafeSlow(s.sealedData.byteLength - TAG_BYTES)
+  const packedBytes = s.sealedData.byteLength - TAG_BYTES
+  const isRaw = s.compression === COMPRESSION.RAW
+  const packed = isRaw ? Buffer.allocUnsafeSlow(packedBytes) : scratch.subarray(0, packedBytes)
   open(
     packed,
     s.nonce,

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Assert, Test } from 'brittle'
 import { CHUNK_BYTES, CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../../lib/base/limits.ts'
-import { sealSegment } from '../../lib/chunk/segment.ts'
+import { sealSegment } from '../helpers/segment.ts'
 import type { BlockReader } from '../../lib/parcel/block-reader.ts'
 import type { CommitSink } from '../../lib/parcel/commit-sink.ts'
 import { LogTable } from '../../lib/parcel/log-table.ts'
@@ -26,8 +26,8 @@ export function commitSinkSuite(test: Test, name: string, factory: SinkStoreFact
     const store = await factory(t)
     const sink = await store.begin()
     t.is(sink.firstBlock, 0)
-    const one = await segment(sink, 0, 16)
-    const two = await segment(sink, 1, 3)
+    const one = segment(sink, 0, 16)
+    const two = segment(sink, 1, 3)
     t.alike([...(await sink.lookup(one.ids))], Array(48).fill(0), 'unknown before')
     await append(sink, 0, [one, two])
     const wanted = Buffer.concat([two.ids, randomBytes(32), one.ids.subarray(32, 64)])
@@ -50,7 +50,7 @@ export function commitSinkSuite(test: Test, name: string, factory: SinkStoreFact
   test(`${name}: blocks land where the commit said, or not at all`, async (t) => {
     const store = await factory(t)
     const sink = await store.begin()
-    const one = await segment(sink, 0, 1)
+    const one = segment(sink, 0, 1)
     await t.exception(append(sink, 1, [one]), { code: 'COMMIT_STALE' })
     t.is((await sink.lookup(one.ids))[0], 0, 'nothing was appended')
     await append(sink, 0, [one])
@@ -61,13 +61,13 @@ export function commitSinkSuite(test: Test, name: string, factory: SinkStoreFact
   test(`${name}: a commit ends the one before`, async (t) => {
     const store = await factory(t)
     const first = await store.begin()
-    await append(first, 0, [await segment(first, 0, 2)])
+    await append(first, 0, [segment(first, 0, 2)])
     const second = await store.begin()
     t.is(second.firstBlock, 1, 'what was appended stays')
-    await t.exception(append(first, 1, [await segment(first, 1, 2)]), { code: 'COMMIT_STALE' })
-    const kept = await segment(second, 1, 2)
+    await t.exception(append(first, 1, [segment(first, 1, 2)]), { code: 'COMMIT_STALE' })
+    const kept = segment(second, 1, 2)
     await append(second, 1, [kept])
-    await store.publish(second, await record(second, 2), 2)
+    await store.publish(second, record(second, 2), 2)
     await t.exception(append(second, 3, [kept]), { code: 'COMMIT_STALE' }, 'nor after its record')
     const third = await store.begin()
     t.is(third.firstBlock, 3)
@@ -80,7 +80,7 @@ export function commitSinkSuite(test: Test, name: string, factory: SinkStoreFact
     const lengths: number[] = []
     const hashes = new Set<string>()
     for (let i = 0; i < 3; i++) {
-      await append(sink, i, [await segment(sink, i, 1)])
+      await append(sink, i, [segment(sink, i, 1)])
       const [head] = await sink.heads([sink.log])
       lengths.push(head.length)
       t.is(head.treeHash.byteLength, 32)
@@ -93,14 +93,14 @@ export function commitSinkSuite(test: Test, name: string, factory: SinkStoreFact
   test(`${name}: a retired log is still read and named`, async (t) => {
     const store = await factory(t)
     const old = await store.begin()
-    const one = await segment(old, 0, 16)
+    const one = segment(old, 0, 16)
     await append(old, 0, [one])
-    await store.publish(old, await record(old, 1), 1)
+    await store.publish(old, record(old, 1), 1)
     await store.retire()
     const sink = await store.begin()
     t.unlike(sink.log, old.log)
     t.is(sink.firstBlock, 0)
-    const two = await segment(sink, 0, 1)
+    const two = segment(sink, 0, 1)
     await append(sink, 0, [two])
     const places = await sink.lookup(Buffer.concat([one.ids.subarray(0, 32), two.ids]))
     t.alike(sink.logOf(places[0] - 1), old.log)
@@ -121,7 +121,7 @@ export function commitSinkSuite(test: Test, name: string, factory: SinkStoreFact
     const store = await factory(t)
     const sink = await store.begin()
     const made: Segment[] = []
-    for (let i = 0; i < 40; i++) made.push(await segment(sink, i, 1 + (i % 16)))
+    for (let i = 0; i < 40; i++) made.push(segment(sink, i, 1 + (i % 16)))
     await append(sink, 0, made)
     const order = [7, 0, 39, 7, 20]
     const read = await store.reader(new LogTable([sink.log])).read(0, order)
@@ -140,16 +140,16 @@ interface Segment {
   chunks: number
 }
 
-async function segment(sink: CommitSink, index: number, chunks: number): Promise<Segment> {
+function segment(sink: CommitSink, index: number, chunks: number): Segment {
   const ids = randomBytes(chunks * CHUNK_ID_BYTES)
   const data = randomBytes(chunks * CHUNK_BYTES)
-  const block = await sealSegment(data, ids, sink.log, index, sink.keys, sink.keyEpoch)
+  const block = sealSegment(data, ids, sink.log, index, sink.keys, sink.keyEpoch)
   return { block, ids, chunks }
 }
 
 /** Any block will do where nobody opens it. */
-async function record(sink: CommitSink, index: number): Promise<Buffer> {
-  return (await segment(sink, index, 1)).block
+function record(sink: CommitSink, index: number): Buffer {
+  return segment(sink, index, 1).block
 }
 
 function append(sink: CommitSink, first: number, segments: Segment[]): Promise<void> {

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import { open, type FileHandle } from 'node:fs/promises'
-import { compressSync } from '../../../lib/chunk/compress.ts'
+import { compress } from '../../../lib/chunk/compress.ts'
 
 const BLOCK_BYTES = 128 * 1024
 const CHUNK_BYTES = 4096
@@ -47,7 +47,7 @@ export class Differences {
         const data = piece.subarray(block, block + BLOCK_BYTES)
         const oldData = oldPiece.subarray(block, block + BLOCK_BYTES)
         if (data.equals(oldData)) continue
-        if (!isZero(data)) cost.blockBytes += compressSync(data).data.byteLength
+        if (!isZero(data)) cost.blockBytes += compress(data).data.byteLength
         cost.chunkBytes += this.#newChunks(data, oldData, segment)
       }
     }
@@ -83,7 +83,7 @@ class Segment {
   finish(): number {
     const bytes = this.#filled
     this.#filled = 0
-    return bytes === 0 ? 0 : compressSync(this.#data.subarray(0, bytes)).data.byteLength
+    return bytes === 0 ? 0 : compress(this.#data.subarray(0, bytes)).data.byteLength
   }
 }
 

@@ -1,7 +1,7 @@
 import test from 'brittle'
 import { createHash, randomBytes } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
-import { COMPRESSION, compress, compressSync, decompress } from '../../../lib/chunk/compress.ts'
+import { COMPRESSION, compress, decompress } from '../../../lib/chunk/compress.ts'
 
 /** Data of many textures: repeats, noise, counters, text, in turns. */
 function mixed(bytes: number, seed: number): Buffer {
@@ -28,41 +28,40 @@ function mixed(bytes: number, seed: number): Buffer {
   return out
 }
 
-test('what is compressed comes back, whatever it is', async (t) => {
+test('what is compressed comes back, whatever it is', (t) => {
   let wrong = 0
   let zstd = 0
   for (let seed = 0; seed < 60; seed++) {
     const bytes = [1, 100, 4096, 65_536, 300_000, 1024 * 1024][seed % 6]
     const data = mixed(bytes, seed)
-    for (const packed of [compressSync(data), await compress(data)]) {
-      if (packed.compression === COMPRESSION.ZSTD) zstd++
-      if (!decompress(packed.compression, packed.data, bytes).equals(data)) wrong++
-    }
+    const packed = compress(data)
+    if (packed.compression === COMPRESSION.ZSTD) zstd++
+    if (!decompress(packed.compression, packed.data, bytes).equals(data)) wrong++
   }
   t.is(wrong, 0)
-  t.ok(zstd > 60, 'most of it was compressed')
+  t.ok(zstd > 30, 'most of it was compressed')
 })
 
 test('noise is kept as it is', (t) => {
   const data = randomBytes(65_536)
-  t.is(compressSync(data).compression, COMPRESSION.RAW)
+  t.is(compress(data).compression, COMPRESSION.RAW)
 })
 
 test('data of another size, cut frames, bombs and rubbish are refused', async (t) => {
   const corrupt = (fn: () => unknown) => {
     return t.exception(fn, /does not decode/)
   }
-  const { compression, data } = compressSync(Buffer.alloc(65_536, 'parcel'))
+  const { compression, data } = compress(Buffer.alloc(65_536, 'parcel'))
   t.is(compression, COMPRESSION.ZSTD)
   await corrupt(() => decompress(compression, data, 65_535))
   await corrupt(() => decompress(compression, data.subarray(0, 5), 65_536))
   await corrupt(() => decompress(compression, gzipSync(data), 65_536))
   await corrupt(() => decompress(7, data, 65_536))
   await corrupt(() => decompress(COMPRESSION.RAW, data, 65_536))
-  const bomb = compressSync(Buffer.alloc(256 * 1024 * 1024))
+  const bomb = compress(Buffer.alloc(256 * 1024 * 1024))
   t.ok(bomb.data.byteLength < 64 * 1024, `a bomb of ${bomb.data.byteLength} bytes`)
   await corrupt(() => decompress(bomb.compression, bomb.data, 65_536))
-  const small = compressSync(Buffer.alloc(65_536, 'parcel'))
+  const small = compress(Buffer.alloc(65_536, 'parcel'))
   await corrupt(() => decompress(compression, Buffer.concat([small.data, bomb.data]), 65_536))
   await corrupt(() => decompress(compression, Buffer.concat([data, Buffer.alloc(1)]), 65_536))
   await corrupt(() => decompress(compression, data.subarray(0, -1), 65_536))

@@ -3,7 +3,7 @@ import test from 'brittle'
 import { randomBytes } from 'node:crypto'
 import { CHUNK_BYTES, CHUNK_ID_BYTES } from '../../../lib/base/limits.ts'
 import { writeChunkId } from '../../../lib/chunk/ids.ts'
-import { sealSegment } from '../../../lib/chunk/segment.ts'
+import { sealSegment } from '../../helpers/segment.ts'
 import { Commit, type CommitMeta } from '../../../lib/parcel/commit.ts'
 import { LogTable } from '../../../lib/parcel/log-table.ts'
 import { Verifier } from '../../../lib/parcel/verify.ts'
@@ -52,7 +52,7 @@ test(
 test('data that is sealed well but is not what its id says', async (t) => {
   const { sink, ids } = await stored()
   const data = randomBytes(16 * CHUNK_BYTES)
-  sink.blocks[0] = await sealSegment(data, sink.ids[0]!, sink.log, 0, sink.keys, 1)
+  sink.blocks[0] = sealSegment(data, sink.ids[0]!, sink.log, 0, sink.keys, 1)
   const verifier = verify(sink)
   await verifier.version(ids[0], sink.log, sink.blocks.length - 1, () => {})
   t.alike(
@@ -79,7 +79,7 @@ test('other chunks in the place of a segment are found by the content hash', asy
   const data = randomBytes(16 * CHUNK_BYTES)
   const others = Buffer.alloc(16 * CHUNK_ID_BYTES)
   for (let i = 0; i < 16; i++) writeChunkId(others, i, data, i * CHUNK_BYTES, dedupKey)
-  sink.blocks[0] = await sealSegment(data, others, sink.log, 0, sink.keys, 1)
+  sink.blocks[0] = sealSegment(data, others, sink.log, 0, sink.keys, 1)
   const verifier = verify(sink)
   await verifier.version(ids[0], sink.log, sink.blocks.length - 1, () => {})
   t.is(verifier.bad.length, 1)
