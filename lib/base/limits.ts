@@ -4,6 +4,7 @@
 export const CHUNK_BYTES = 4096
 /** Chunks in one segment at most: 64 KiB before compression. */
 export const SEGMENT_CHUNKS_MAX = 16
+export const SEGMENT_DATA_BYTES = SEGMENT_CHUNKS_MAX * CHUNK_BYTES
 /** A chunk id: BLAKE2b-256, keyed. */
 export const CHUNK_ID_BYTES = 32
 /** Chunks covered by one leaf of a volume's map: 4 MiB of the volume. */

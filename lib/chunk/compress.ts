@@ -1,10 +1,5 @@
-/**
- * zstd, flagged per block: raw where it does not pay. Native code compresses; WebAssembly decompresses, as fast, into
- * no more than what a block says it holds, and whatever the data, it touches nothing outside its own memory.
- */
+/** zstd, flagged per block: raw where it does not pay. The inverse is `decompress.ts`. */
 import { Encoder } from '@toondepauw/node-zstd'
-import { ZSTDDecoder } from 'zstddec'
-import { HyperparcelError } from '../base/errors.ts'
 
 export const COMPRESSION = { RAW: 0, ZSTD: 1 } as const
 
@@ -12,8 +7,6 @@ export const COMPRESSION = { RAW: 0, ZSTD: 1 } as const
 const COMPRESSION_LEVEL = 3
 
 const encoder = new Encoder(COMPRESSION_LEVEL)
-const decoder = new ZSTDDecoder()
-await decoder.init()
 
 export interface Compressed {
   compression: number
@@ -26,28 +19,4 @@ export function compress(data: Buffer): Compressed {
     return { compression: COMPRESSION.RAW, data }
   }
   return { compression: COMPRESSION.ZSTD, data: encoded }
-}
-
-/** The inverse; `rawBytes` is what must come out. Raw data is returned as it is, without a copy. */
-export function decompress(compression: number, data: Buffer, rawBytes: number): Buffer {
-  if (compression === COMPRESSION.RAW && data.byteLength === rawBytes) return data
-  if (compression !== COMPRESSION.ZSTD || rawBytes === 0) throw corrupt()
-  const raw = decode(data, rawBytes)
-  if (raw.byteLength !== rawBytes) throw corrupt()
-  return Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength)
-}
-
-/** Shorter than `rawBytes`, or empty, where the data is wrong. */
-function decode(data: Buffer, rawBytes: number): Uint8Array {
-  try {
-    return decoder.decode(data, rawBytes)
-  } catch (err) {
-    throw corrupt(err)
-  }
-}
-
-function corrupt(cause?: unknown): HyperparcelError {
-  return new HyperparcelError('DATA_CORRUPT', 'Compressed data does not decode to what it says', {
-    cause
-  })
 }

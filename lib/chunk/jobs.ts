@@ -2,7 +2,7 @@
  * The work on chunks that a commit hands to threads: ids of many chunks, segments of a batch. Pure functions over
  * buffers that their caller owns; whole memory blocks go to a thread and come back, nothing is copied.
  */
-import { CHUNK_BYTES, CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
+import { CHUNK_BYTES, CHUNK_ID_BYTES, SEGMENT_DATA_BYTES } from '../base/limits.ts'
 import { SEGMENT_BYTES_MAX } from '../format/segment.ts'
 import { compress } from './compress.ts'
 import { isZeroChunk, writeChunkId } from './ids.ts'
@@ -47,8 +47,6 @@ export interface Sealed {
   /** Bytes of each. */
   lengths: number[]
 }
-
-export const SEGMENT_DATA_BYTES = SEGMENT_CHUNKS_MAX * CHUNK_BYTES
 
 /** Room that so many sealed segments may take. */
 export function sealedBytesMax(segments: number): number {

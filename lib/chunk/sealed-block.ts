@@ -10,7 +10,8 @@ import {
   writeBlockHeader
 } from '../format/sealed.ts'
 import { NONCE_BYTES, TAG_BYTES, open, seal } from './aead.ts'
-import { compress, decompress } from './compress.ts'
+import { compress } from './compress.ts'
+import { decompress } from './decompress.ts'
 import { associatedData } from './place.ts'
 
 const PREFIX_BYTES = 5
@@ -77,5 +78,7 @@ export function openBlock(
   if (rawBytes > bytesMax) {
     throw new HyperparcelError('FORMAT_INVALID', `A log block says it holds ${rawBytes} bytes`)
   }
-  return decompress(message.readUInt8(0), message.subarray(PREFIX_BYTES), rawBytes)
+  const payload = Buffer.allocUnsafeSlow(rawBytes)
+  decompress(message.readUInt8(0), message.subarray(PREFIX_BYTES), payload)
+  return payload
 }

@@ -8,11 +8,11 @@ import {
   layoutSegment,
   segmentBytes,
   writeSegmentHeader,
-  SEGMENT_BYTES_MAX,
   SEGMENT_HEADER_BYTES
 } from '../format/segment.ts'
 import { NONCE_BYTES, TAG_BYTES, open, seal, sealWith } from './aead.ts'
-import { COMPRESSION, decompress, type Compressed } from './compress.ts'
+import { COMPRESSION, type Compressed } from './compress.ts'
+import { corrupt, decompressSource, sourceBuffer } from './decompress.ts'
 import { associatedData } from './place.ts'
 
 /** The keys of one log, derived from its parcel's key (`lib/fleet`). */
@@ -58,21 +58,25 @@ export function openSegmentIds(block: Buffer, log: Buffer, index: number, idKey:
   return ids
 }
 
-/** Where segments are opened before they are decompressed. */
-const scratch = Buffer.allocUnsafeSlow(SEGMENT_BYTES_MAX)
-
-/** The chunks of a segment, one after the other. Throws `DATA_CORRUPT` or `FORMAT_INVALID`. */
-export function openSegment(block: Buffer, log: Buffer, index: number, dataKey: Buffer): Buffer {
+/**
+ * Opens the chunks of a segment into `target`, which has room for 16 of them, and returns the part that they fill, one
+ * after the other. Throws `DATA_CORRUPT` or `FORMAT_INVALID`; what is in `target` then is not to be used.
+ */
+export function openSegment(
+  block: Buffer,
+  log: Buffer,
+  index: number,
+  dataKey: Buffer,
+  target: Buffer
+): Buffer {
   const s = layoutSegment(block)
+  const data = target.subarray(0, s.chunks * CHUNK_BYTES)
   const packedBytes = s.sealedData.byteLength - TAG_BYTES
   const isRaw = s.compression === COMPRESSION.RAW
-  const packed = isRaw ? Buffer.allocUnsafeSlow(packedBytes) : scratch.subarray(0, packedBytes)
-  open(
-    packed,
-    s.nonce,
-    s.sealedData,
-    associatedData(block, SEGMENT_HEADER_BYTES, log, index),
-    dataKey
-  )
-  return decompress(s.compression, packed, s.chunks * CHUNK_BYTES)
+  if (isRaw ? packedBytes !== data.byteLength : s.compression !== COMPRESSION.ZSTD) throw corrupt()
+  const packed = isRaw ? data : sourceBuffer(packedBytes)
+  const associated = associatedData(block, SEGMENT_HEADER_BYTES, log, index)
+  open(packed, s.nonce, s.sealedData, associated, dataKey)
+  if (!isRaw) decompressSource(packedBytes, data)
+  return data
 }

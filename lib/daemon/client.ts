@@ -7,6 +7,7 @@ import { open, readFile, rename, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../base/clock.ts'
 import { HyperparcelError, type ErrorShape } from '../base/errors.ts'
+import { MALLOC_ENVIRONMENT, NODE_ARGUMENTS } from '../base/node-process.ts'
 import type { HomePaths } from '../base/paths.ts'
 import { Channel } from '../ipc/channel.ts'
 import { connectUnix } from '../ipc/endpoint.ts'
@@ -147,6 +148,7 @@ async function spawnDaemon(paths: HomePaths, program: string[]): Promise<Spawned
       [...program.slice(1), '--home', paths.home, '--json', 'daemon', 'run'],
       {
         cwd: '/',
+        env: { ...process.env, ...MALLOC_ENVIRONMENT },
         detached: true,
         stdio: ['ignore', log.fd, log.fd]
       }
@@ -199,5 +201,6 @@ function errorIn(line: string): ErrorShape | null {
 }
 
 function thisProgram(): string[] {
-  return [process.execPath, fileURLToPath(new URL('../../bin/hyperparcel.js', import.meta.url))]
+  const main = fileURLToPath(new URL('../../bin/hyperparcel.js', import.meta.url))
+  return [process.execPath, ...NODE_ARGUMENTS, main]
 }

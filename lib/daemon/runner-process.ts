@@ -8,6 +8,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../base/clock.ts'
 import { HyperparcelError } from '../base/errors.ts'
+import { MALLOC_ENVIRONMENT, NODE_ARGUMENTS } from '../base/node-process.ts'
 import { Channel, type CallOptions, type Handlers } from '../ipc/channel.ts'
 import type { RunnerApi } from '../runner/protocol.ts'
 
@@ -55,11 +56,12 @@ export async function startRunner(
   let ended: string | null = null
   try {
     // No core dumps, they would hold plaintext; with 1 the kernel refuses piped ones too, see core(5).
-    const child = spawn('prlimit', ['--core=1:1', '--', process.execPath, PROGRAM, socket], {
+    const program = [process.execPath, ...NODE_ARGUMENTS, PROGRAM, socket]
+    const child = spawn('prlimit', ['--core=1:1', '--', ...program], {
       cwd: '/',
       detached: true,
       stdio: ['ignore', log.fd, log.fd],
-      env: { PATH: process.env['PATH'], UV_THREADPOOL_SIZE: '8' }
+      env: { ...MALLOC_ENVIRONMENT, PATH: process.env['PATH'], UV_THREADPOOL_SIZE: '8' }
     })
     child.once('error', (err) => (ended = err.message))
     child.once('exit', (code, signal) => (ended = signal ?? `exit code ${code}`))

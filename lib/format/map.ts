@@ -106,9 +106,13 @@ function codeRun(
 /**
  * The inverse of `encodeLeaf`. Throws `FORMAT_INVALID` unless the runs tile the leaf exactly.
  * @param logs logs that there are
+ * @param leaf all zeros; what it is decoded into
  */
-export function decodeLeaf(buffer: Buffer, logs = LOGS_PER_VERSION_MAX): MapLeaf {
-  const leaf = emptyLeaf()
+export function decodeLeaf(
+  buffer: Buffer,
+  logs = LOGS_PER_VERSION_MAX,
+  leaf = emptyLeaf()
+): MapLeaf {
   decodeSafely('map leaf', buffer, (state) => {
     const runs = c.uint.decode(state)
     let at = 0

@@ -5,8 +5,13 @@
  *
  * After an append that failed nothing more is appended; `add` and `finish` reject.
  */
-import { CHUNK_BYTES, CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
-import { SEGMENT_DATA_BYTES, sealedBytesMax, type Sealed } from '../chunk/jobs.ts'
+import {
+  CHUNK_BYTES,
+  CHUNK_ID_BYTES,
+  SEGMENT_CHUNKS_MAX,
+  SEGMENT_DATA_BYTES
+} from '../base/limits.ts'
+import { sealedBytesMax, type Sealed } from '../chunk/jobs.ts'
 import type { ChunkWork } from './chunk-work.ts'
 import type { CommitSink } from './commit-sink.ts'
 

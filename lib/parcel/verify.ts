@@ -6,7 +6,12 @@
  * nothing about the rest: every node is checked against the hash by which it is named.
  */
 import { HyperparcelError } from '../base/errors.ts'
-import { CHUNK_BYTES, CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
+import {
+  CHUNK_BYTES,
+  CHUNK_ID_BYTES,
+  SEGMENT_CHUNKS_MAX,
+  SEGMENT_DATA_BYTES
+} from '../base/limits.ts'
 import { writeChunkId } from '../chunk/ids.ts'
 import { openBlock } from '../chunk/sealed-block.ts'
 import { openSegment, openSegmentIds, type LogKeys } from '../chunk/segment.ts'
@@ -61,6 +66,7 @@ export class Verifier {
   readonly bad: BadBlock[] = []
   readonly #blocks: StoredBlocks
   readonly #dedupKey: Buffer
+  readonly #opened = Buffer.allocUnsafeSlow(SEGMENT_DATA_BYTES)
   readonly #states = new BlockStates()
   readonly #nodes = new Set<string>()
   readonly #ids = new Map<string, Buffer>()
@@ -202,7 +208,7 @@ export class Verifier {
   /** Opens a segment wholly; its ids. */
   #segment(sealed: Buffer, log: Buffer, block: number, keys: LogKeys): Buffer {
     const ids = openSegmentIds(sealed, log, block, keys.id)
-    const data = openSegment(sealed, log, block, keys.data)
+    const data = openSegment(sealed, log, block, keys.data, this.#opened)
     const count = ids.byteLength / CHUNK_ID_BYTES
     const computed = Buffer.allocUnsafe(SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES)
     for (let i = 0; i < count; i++) writeChunkId(computed, i, data, i * CHUNK_BYTES, this.#dedupKey)

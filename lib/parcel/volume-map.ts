@@ -19,7 +19,7 @@ import {
 export type MapBlockLoader = (log: number, block: number) => Promise<Buffer[]>
 
 /** 8 KiB each. */
-const LEAVES_CACHED_MAX = 4096
+const LEAVES_CACHED_MAX = 2048
 /** Some 30 KiB each. */
 const INNER_CACHED_MAX = 1024
 
@@ -125,7 +125,8 @@ export class VolumeMap {
 
   async #fetchLeaf(index: number): Promise<MapLeaf> {
     const ref = await this.nodeRef(0, index)
-    const leaf = ref === null ? ZERO_LEAF : decodeLeaf(await this.#node(ref), this.#logs)
+    if (ref === null) return ZERO_LEAF
+    const leaf = decodeLeaf(await this.#node(ref), this.#logs)
     if (this.#leaves.size >= LEAVES_CACHED_MAX) {
       this.#leaves.delete(this.#leaves.keys().next().value!)
     }
@@ -154,9 +155,10 @@ export class VolumeMap {
     }
   }
 
-  /** Leaves that hold data, in order. */
+  /** Leaves that hold data, in order: each is valid until the next one. Leaves the cache as it is. */
   async *dataLeaves(): AsyncGenerator<{ index: number; leaf: MapLeaf }> {
     if (this.root === null) return
+    const scratch = emptyLeaf()
     for (let index = 0; index < this.leaves; index++) {
       if (this.height > 0 && index % MAP_FANOUT === 0) {
         if ((await this.innerNode(1, index / MAP_FANOUT)) === null) {
@@ -164,8 +166,12 @@ export class VolumeMap {
           continue
         }
       }
-      const leaf = await this.loadLeaf(index)
-      if (leaf !== ZERO_LEAF) yield { index, leaf }
+      const ref = await this.nodeRef(0, index)
+      if (ref === null) continue
+      const node = await this.#node(ref)
+      scratch.refs.fill(0)
+      scratch.blocks.fill(0)
+      yield { index, leaf: decodeLeaf(node, this.#logs, scratch) }
     }
   }
 }

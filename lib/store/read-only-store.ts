@@ -10,6 +10,7 @@ import Corestore from 'corestore'
 import type Hypercore from 'hypercore'
 import ReadyResource from 'ready-resource'
 import { systemClock, type Clock } from '../base/clock.ts'
+import { openStorage } from './cores.ts'
 import { CORES_DIRECTORY } from './log-store.ts'
 
 /** Hypercore sessions kept open at once. */
@@ -87,7 +88,9 @@ export class ReadOnlyStore extends ReadyResource {
   async #reopen(): Promise<boolean> {
     // Files may vanish between the reading of the list of files and their opening: then once more.
     for (let attempt = 0; attempt < 3; attempt++) {
-      const store = new Corestore(this.#directory, { readOnly: true })
+      const store = new Corestore(openStorage(this.#directory, { readOnly: true }), {
+        readOnly: true
+      })
       try {
         await store.ready()
         this.#retire(this.#view)

@@ -130,18 +130,15 @@ export class MapBase implements VolumeBase {
   }
 
   /** Each segment is copied from as soon as it is here; ends when all have ended. */
-  async #fetch(missing: Map<number, Missing>, target: Buffer, into: number): Promise<void> {
+  #fetch(missing: Map<number, Missing>, target: Buffer, into: number): Promise<void> {
     const wanted = [...missing.values()]
-    const segments = this.#loader.load(wanted.map(({ place }) => place))
-    const copied = segments.map(async (loading, i) => {
-      const segment = await loading
-      const { uses } = wanted[i]
+    const places = wanted.map(({ place }) => place)
+    return this.#loader.load(places, (index, segment) => {
+      const { uses } = wanted[index]
       for (let u = 0; u < uses.length; u += 2) {
         copyChunk(segment, uses[u + 1], target, (into + uses[u]) * CHUNK_BYTES)
       }
     })
-    const results = await Promise.allSettled(copied)
-    for (const result of results) if (result.status === 'rejected') throw result.reason as Error
   }
 
   /** Nobody waits for it; an error comes back when somebody reads there. */
@@ -167,7 +164,7 @@ export class MapBase implements VolumeBase {
       const name = segmentName(place.log, place.block)
       if (!this.#cache.has(name)) places.set(name, place)
     }
-    for (const segment of this.#loader.load([...places.values()])) segment.catch(safetyCatch)
+    this.#loader.load([...places.values()], () => {}).catch(safetyCatch)
   }
 }
 

@@ -2,66 +2,123 @@
  * Decoded segments, the least recently used go first. One for all volumes and versions of a session: a segment is
  * named by the number of its log, which keeps its meaning along a chain of versions, and its block.
  *
- * A segment that is being fetched is in here too, so that whoever needs it meanwhile waits for the same fetch.
+ * Memory is cut into slots of one segment each, used again and again: what is handed out is valid only until the
+ * next `arrive`, so whoever gets it copies from it at once.
+ *
+ * A segment that is being fetched is known here too, so that whoever needs it meanwhile waits for the same fetch.
  */
+import { SEGMENT_DATA_BYTES } from '../base/limits.ts'
+
 const BYTES_MAX = 64 * 1024 ** 2
+/** Slots that get their memory together: 4 MiB. */
+const SLOTS_IN_A_ROW = 64
 
 /** Log and block in one number: 16 + 32 bits. */
 export const segmentName = (log: number, block: number): number => log * 0x1_0000_0000 + block
 
+/** Waits for segments, each known to it by an index. One of both is called for each, and it does not throw. */
+export interface Waiter {
+  /** `segment` is valid during the call. */
+  arrived(index: number, segment: Buffer): void
+  failed(index: number, error: unknown): void
+}
+
+interface Cached {
+  slot: Buffer
+  /** The part of it that is filled. */
+  segment: Buffer
+}
+
+interface Waiting {
+  waiter: Waiter
+  index: number
+}
+
 export class SegmentCache {
-  readonly #bytesMax: number
-  readonly #segments = new Map<number, Buffer>()
-  readonly #loading = new Map<number, Promise<Buffer>>()
-  #bytes = 0
+  readonly #slotsMax: number
+  #slots = 0
+  readonly #free: Buffer[] = []
+  readonly #cached = new Map<number, Cached>()
+  readonly #waiting = new Map<number, Waiting[]>()
 
   constructor(bytesMax = BYTES_MAX) {
-    this.#bytesMax = bytesMax
+    this.#slotsMax = Math.floor(bytesMax / SEGMENT_DATA_BYTES)
   }
 
+  /** Of memory held. */
   get bytes(): number {
-    return this.#bytes
+    return this.#slots * SEGMENT_DATA_BYTES
   }
 
-  /** The chunks of a segment, one after the other; not to be changed. */
+  /** The chunks of a segment, one after the other; to be copied from at once. */
   get(name: number): Buffer | undefined {
-    const segment = this.#segments.get(name)
-    if (segment !== undefined && this.#bytes > this.#bytesMax / 2) {
-      this.#segments.delete(name)
-      this.#segments.set(name, segment)
+    const cached = this.#cached.get(name)
+    if (cached !== undefined && this.#cached.size > this.#slotsMax / 2) {
+      this.#cached.delete(name)
+      this.#cached.set(name, cached)
     }
-    return segment
+    return cached?.segment
   }
 
-  /** Looks without counting as a use. */
+  /** Is it here or on its way? Does not count as a use. */
   has(name: number): boolean {
-    return this.#segments.has(name) || this.#loading.has(name)
+    return this.#cached.has(name) || this.#waiting.has(name)
   }
 
-  loading(name: number): Promise<Buffer> | undefined {
-    return this.#loading.get(name)
+  /** Waits for a segment that is not here. True for the first one that does: it has to see to it that it comes. */
+  wait(name: number, waiter: Waiter, index: number): boolean {
+    const others = this.#waiting.get(name)
+    if (others === undefined) this.#waiting.set(name, [{ waiter, index }])
+    else others.push({ waiter, index })
+    return others === undefined
   }
 
-  /** Keeps what it resolves with. A failed one is forgotten. */
-  load(name: number, segment: Promise<Buffer>): void {
-    this.#loading.set(name, segment)
-    segment.then(
-      (data) => {
-        this.#loading.delete(name)
-        this.#put(name, data)
-      },
-      () => this.#loading.delete(name)
-    )
-  }
-
-  #put(name: number, data: Buffer): void {
-    if (this.#segments.has(name)) return
-    this.#segments.set(name, data)
-    this.#bytes += data.byteLength
-    while (this.#bytes > this.#bytesMax && this.#segments.size > 1) {
-      const [oldest, gone] = this.#segments.entries().next().value!
-      this.#segments.delete(oldest)
-      this.#bytes -= gone.byteLength
+  /** `open` writes it into a slot and returns the part that it filled; when it throws, all who wait have failed. */
+  arrive(name: number, open: (slot: Buffer) => Buffer): void {
+    const slot = this.#takeSlot()
+    let segment: Buffer
+    try {
+      segment = open(slot)
+    } catch (err) {
+      this.#free.push(slot)
+      this.fail(name, err)
+      return
     }
+    this.#cached.set(name, { slot, segment })
+    for (const { waiter, index } of this.#release(name)) waiter.arrived(index, segment)
+  }
+
+  /** It does not come; forgotten until somebody waits for it again. */
+  fail(name: number, error: unknown): void {
+    for (const { waiter, index } of this.#release(name)) waiter.failed(index, error)
+  }
+
+  #release(name: number): Waiting[] {
+    const waiting = this.#waiting.get(name) ?? []
+    this.#waiting.delete(name)
+    return waiting
+  }
+
+  #takeSlot(): Buffer {
+    if (this.#free.length === 0) {
+      if (this.#slots < this.#slotsMax) this.#addSlots()
+      else this.#dropOldest()
+    }
+    return this.#free.pop()!
+  }
+
+  #addSlots(): void {
+    const count = Math.min(SLOTS_IN_A_ROW, this.#slotsMax - this.#slots)
+    const memory = Buffer.allocUnsafeSlow(count * SEGMENT_DATA_BYTES)
+    for (let at = 0; at < memory.byteLength; at += SEGMENT_DATA_BYTES) {
+      this.#free.push(memory.subarray(at, at + SEGMENT_DATA_BYTES))
+    }
+    this.#slots += count
+  }
+
+  #dropOldest(): void {
+    const [oldest, { slot }] = this.#cached.entries().next().value!
+    this.#cached.delete(oldest)
+    this.#free.push(slot)
   }
 }

@@ -5,7 +5,7 @@
 import { HyperparcelError } from '../base/errors.ts'
 import { openSegment } from '../chunk/segment.ts'
 import type { BlockReader } from '../parcel/block-reader.ts'
-import { segmentName, type SegmentCache } from './segment-cache.ts'
+import { segmentName, type SegmentCache, type Waiter } from './segment-cache.ts'
 
 /** Blocks in one request: 4 MiB. */
 const REQUEST_BLOCKS_MAX = 64
@@ -28,11 +28,8 @@ export interface SegmentPlace {
   block: number
 }
 
-interface Deferred {
-  place: SegmentPlace
-  resolve(segment: Buffer): void
-  reject(error: unknown): void
-}
+/** Gets the index of a place and the chunks there, which are valid during the call. */
+export type UseSegment = (index: number, segment: Buffer) => void
 
 export class SegmentLoader {
   readonly #options: SegmentLoaderOptions
@@ -41,55 +38,59 @@ export class SegmentLoader {
     this.#options = options
   }
 
-  /** One promise for each place, in order. All that are not under way yet go out in one request a log. */
-  load(places: SegmentPlace[]): Promise<Buffer>[] {
+  /**
+   * Calls `use` for each place as soon as its segment is here, in any order. All that are not under way yet go out in
+   * one request a log. Ends when all have ended; rejects with the first error then.
+   */
+  load(places: SegmentPlace[], use: UseSegment): Promise<void> {
     const { cache } = this.#options
-    const wanted = new Map<number, Deferred[]>()
-    const segments = places.map((place) => {
-      const name = segmentName(place.log, place.block)
-      const cached = cache.get(name)
-      if (cached !== undefined) return Promise.resolve(cached)
-      const loading = cache.loading(name)
-      if (loading !== undefined) return loading
-      const segment = new Promise<Buffer>((resolve, reject) => {
-        const deferred = { place, resolve, reject }
-        const same = wanted.get(place.log)
-        if (same === undefined) wanted.set(place.log, [deferred])
-        else same.push(deferred)
-      })
-      cache.load(name, segment)
-      return segment
+    return new Promise((resolve, reject) => {
+      const batch = new Batch(places.length, use, (error) =>
+        error === null ? resolve() : reject(error)
+      )
+      const wanted = new Map<number, number[]>()
+      for (const [i, { log, block }] of places.entries()) {
+        const name = segmentName(log, block)
+        const cached = cache.get(name)
+        if (cached !== undefined) batch.arrived(i, cached)
+        else if (cache.wait(name, batch, i)) {
+          const same = wanted.get(log)
+          if (same === undefined) wanted.set(log, [block])
+          else same.push(block)
+        }
+      }
+      for (const [log, blocks] of wanted) {
+        for (let i = 0; i < blocks.length; i += REQUEST_BLOCKS_MAX) {
+          void this.#request(log, blocks.slice(i, i + REQUEST_BLOCKS_MAX)) // it does not reject
+        }
+      }
     })
-    for (const [log, deferred] of wanted) {
-      for (let i = 0; i < deferred.length; i += REQUEST_BLOCKS_MAX) {
-        const some = deferred.slice(i, i + REQUEST_BLOCKS_MAX)
-        this.#request(log, some).catch((err: unknown) => {
-          for (const { reject } of some) reject(err)
+  }
+
+  async #request(log: number, blocks: number[]): Promise<void> {
+    const { cache, reader, logKey, dataKey } = this.#options
+    let arrived = 0
+    try {
+      const key = logKey(log)
+      const data = dataKey(log)
+      const sealed = await reader.read(log, blocks)
+      for (; arrived < blocks.length; arrived++) {
+        if (arrived > 0 && arrived % OPEN_IN_A_ROW === 0) await new Promise(setImmediate)
+        const block = blocks[arrived]
+        cache.arrive(segmentName(log, block), (slot) => {
+          try {
+            return openSegment(sealed[arrived], key, block, data, slot)
+          } catch (err) {
+            throw this.#corrupt(log, block, err)
+          }
         })
       }
-    }
-    return segments
-  }
-
-  async #request(log: number, wanted: Deferred[]): Promise<void> {
-    const { reader, logKey, dataKey } = this.#options
-    const key = logKey(log)
-    const data = dataKey(log)
-    const blocks = await reader.read(
-      log,
-      wanted.map(({ place }) => place.block)
-    )
-    for (const [i, { place, resolve, reject }] of wanted.entries()) {
-      if (i > 0 && i % OPEN_IN_A_ROW === 0) await new Promise((next) => setImmediate(next))
-      try {
-        resolve(openSegment(blocks[i], key, place.block, data))
-      } catch (err) {
-        reject(this.#corrupt(place, err))
-      }
+    } catch (err) {
+      for (; arrived < blocks.length; arrived++) cache.fail(segmentName(log, blocks[arrived]), err)
     }
   }
 
-  #corrupt({ log, block }: SegmentPlace, cause: unknown): HyperparcelError {
+  #corrupt(log: number, block: number, cause: unknown): HyperparcelError {
     const error = HyperparcelError.from(cause)
     if (error.code === 'FORMAT_TOO_NEW') return error
     this.#options.onCorrupt?.(log, block)
@@ -98,5 +99,38 @@ export class SegmentLoader {
       cause,
       context: { log: this.#options.logKey(log).toString('hex'), block }
     })
+  }
+}
+
+/** The segments of one call of `load`. */
+class Batch implements Waiter {
+  #left: number
+  readonly #use: UseSegment
+  readonly #end: (error: unknown) => void
+  #error: unknown = null
+
+  constructor(count: number, use: UseSegment, end: (error: unknown) => void) {
+    this.#left = count
+    this.#use = use
+    this.#end = end
+    if (count === 0) end(null)
+  }
+
+  arrived(index: number, segment: Buffer): void {
+    try {
+      this.#use(index, segment)
+    } catch (err) {
+      this.#error ??= err
+    }
+    this.#ended()
+  }
+
+  failed(_index: number, error: unknown): void {
+    this.#error ??= error
+    this.#ended()
+  }
+
+  #ended(): void {
+    if (--this.#left === 0) this.#end(this.#error)
   }
 }

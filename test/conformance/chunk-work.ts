@@ -1,9 +1,9 @@
 /** What every `ChunkWork` must do. */
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'brittle'
-import { CHUNK_BYTES } from '../../lib/base/limits.ts'
+import { CHUNK_BYTES, SEGMENT_DATA_BYTES } from '../../lib/base/limits.ts'
 import { writeChunkId } from '../../lib/chunk/ids.ts'
-import { sealedBytesMax, SEGMENT_DATA_BYTES } from '../../lib/chunk/jobs.ts'
+import { sealedBytesMax } from '../../lib/chunk/jobs.ts'
 import { openSegment, openSegmentIds } from '../../lib/chunk/segment.ts'
 import type { ChunkWork } from '../../lib/parcel/chunk-work.ts'
 
@@ -37,11 +37,12 @@ export function chunkWorkSuite(test: Test, name: string, work: ChunkWork): void 
     const copies = { data: Buffer.from(data), ids: Buffer.from(ids) }
     const job = { kind: 'seal' as const, data, chunks, ids, target, log, first: 70, keys }
     const sealed = await work.seal({ ...job, keyEpoch: 3 })
+    const opening = Buffer.alloc(SEGMENT_DATA_BYTES)
     let at = 0
     let idsAt = 0
     chunks.forEach((count, i) => {
       const block = sealed.target.subarray(at, (at += sealed.lengths[i]))
-      const opened = openSegment(block, log, 70 + i, keys.data)
+      const opened = openSegment(block, log, 70 + i, keys.data, opening)
       const from = i * SEGMENT_DATA_BYTES
       t.ok(opened.equals(copies.data.subarray(from, from + count * CHUNK_BYTES)))
       const some = openSegmentIds(block, log, 70 + i, keys.id)

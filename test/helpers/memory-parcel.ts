@@ -1,6 +1,6 @@
 /** A parcel over a store in memory: commits of changed chunks, versions that read back. */
 import { randomBytes } from 'node:crypto'
-import { CHUNK_BYTES, MAP_LEAF_CHUNKS } from '../../lib/base/limits.ts'
+import { CHUNK_BYTES, MAP_LEAF_CHUNKS, SEGMENT_DATA_BYTES } from '../../lib/base/limits.ts'
 import { openSegment } from '../../lib/chunk/segment.ts'
 import { refLog, refSlot } from '../../lib/format/map.ts'
 import { Commit, type CommitMeta, type VolumeCommit } from '../../lib/parcel/commit.ts'
@@ -71,7 +71,8 @@ export class MemoryParcel {
     const { key } = version.record.logs[refLog(ref)]
     const block = leaf.blocks[chunk % MAP_LEAF_CHUNKS]
     const sealed = this.store.of(key).blocks[block]
-    const segment = openSegment(sealed, key, block, this.store.keys.data)
+    const target = Buffer.alloc(SEGMENT_DATA_BYTES)
+    const segment = openSegment(sealed, key, block, this.store.keys.data, target)
     return segment.subarray(refSlot(ref) * CHUNK_BYTES, (refSlot(ref) + 1) * CHUNK_BYTES)
   }
 

@@ -60,6 +60,7 @@ declare module 'hypercore' {
         /** Share of the oldest files whose live values a compaction writes anew. */
         blobGarbageCollectionAgeCutOff?: number
         maxOpenFiles?: number
+        writeBufferSize?: number
       }
     ): Hypercore.Storage
 
