@@ -7,7 +7,7 @@ import { open, readFile, rename, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../base/clock.ts'
 import { HyperparcelError, type ErrorShape } from '../base/errors.ts'
-import { MALLOC_ENVIRONMENT, NODE_ARGUMENTS } from '../base/node-process.ts'
+import { DAEMON_MALLOC, NODE_ARGUMENTS } from '../base/node-process.ts'
 import type { HomePaths } from '../base/paths.ts'
 import { Channel } from '../ipc/channel.ts'
 import { connectUnix } from '../ipc/endpoint.ts'
@@ -148,7 +148,7 @@ async function spawnDaemon(paths: HomePaths, program: string[]): Promise<Spawned
       [...program.slice(1), '--home', paths.home, '--json', 'daemon', 'run'],
       {
         cwd: '/',
-        env: { ...process.env, ...MALLOC_ENVIRONMENT },
+        env: { ...process.env, ...DAEMON_MALLOC },
         detached: true,
         stdio: ['ignore', log.fd, log.fd]
       }
