@@ -3,7 +3,6 @@
  * export from it. `main.ts` owns the process, this the work.
  */
 import { mkdir } from 'node:fs/promises'
-import path from 'node:path'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError, assert } from '../base/errors.ts'
 import type { Progress } from '../base/progress.ts'
@@ -19,12 +18,12 @@ import {
   type VolumeInput
 } from './commit-run.ts'
 import { Context } from './context.ts'
+import { exportImage } from './export-image.ts'
 import { Exports } from './exports.ts'
 import type { Host } from './host.ts'
-import { ImageTarget } from './image-target.ts'
 import { importImage } from './import-image.ts'
 import { findLeftovers } from './leftovers.ts'
-import { copyOut, inspectImage } from './qemu-img.ts'
+import { inspectImage } from './qemu-img.ts'
 import { verifyVersions } from './verify.ts'
 import { VmSession } from './vm-session.ts'
 import { VolumeSet } from './volume-set.ts'
@@ -207,27 +206,19 @@ export class Session {
     const context = this.#opened()
     if (context.version === null) throw nothingToServe()
     const { sizeBytes } = context.version.volume(volume)
-    const target = await ImageTarget.create(file)
     const volumes = new VolumeSet(context, () => {})
-    await volumes.open(
-      { name: volume, sizeBytes, readOnly: true, fresh: false, memory: false },
-      false
-    )
-    const exports = new Exports(context.params.runDirectory)
-    const uri = await exports.add(volume, volumes.get(volume))
-    const phase = `writing ${path.basename(file)}`
-    const report = async () => event({ phase, done: await target.bytesWritten(), unit: 'bytes' })
-    const timer = setInterval(() => void report().catch(safetyCatch), 200)
+    const plan = { name: volume, sizeBytes, readOnly: true, fresh: false, memory: false }
+    await volumes.open(plan, false)
+    const source = {
+      name: volume,
+      map: context.version.map(volume),
+      volume: volumes.get(volume)
+    }
     try {
-      await copyOut(uri, target.partial, format, signal).catch((err: unknown) => {
-        throw exports.failure ?? err
-      })
-      await target.finish()
+      const { runDirectory } = context.params
+      await exportImage(source, file, format, { runDirectory, signal, event })
       return { bytes: sizeBytes }
     } finally {
-      clearInterval(timer)
-      await target.close()
-      await exports.close()
       await volumes.close()
     }
   }
@@ -301,7 +292,6 @@ async function fitting(driver: VmmDriver, params: StartParams): Promise<StartPar
   return { ...params, restore: false, machine: { ...(await driver.plan(old)), macAddress } }
 }
 
-/** An image appears whole, by a rename within its directory. */
 function nothingToServe(): HyperparcelError {
   return new HyperparcelError('VERSION_NOT_FOUND', 'The parcel has no version yet')
 }
