@@ -26,6 +26,8 @@ const PROGRAMS = [
   ['cpio', 'cpio', null],
   ['nbdinfo', 'libnbd-bin', 'tests with NBD clients'],
   ['nbdcopy', 'libnbd-bin', 'tests with NBD clients'],
+  ['nbdsh', 'python3-libnbd', 'tests with NBD clients'],
+  ['nbdkit', 'nbdkit', 'tests with NBD clients'],
   ['flock', 'util-linux', null],
   ['prlimit', 'util-linux', null],
   ['fallocate', 'util-linux', null],

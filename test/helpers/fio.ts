@@ -1,5 +1,6 @@
-/** Runs one fio job over NBD and returns its figures. */
+/** Runs one fio job, over NBD or on a file, and returns its figures. */
 import { execFile } from 'node:child_process'
+import path from 'node:path'
 import { promisify } from 'node:util'
 
 const run = promisify(execFile)
@@ -12,6 +13,7 @@ export interface FioFigures {
 }
 
 export interface FioJob {
+  /** An address of NBD, or the path of a file. */
   uri: string
   rw: 'read' | 'randread' | 'write' | 'randwrite' | 'randrw'
   blockBytes: number
@@ -26,8 +28,9 @@ export interface FioJob {
 export async function fio(job: FioJob): Promise<FioFigures> {
   const args = [
     '--name=job',
-    '--ioengine=nbd',
-    `--uri=${job.uri}`,
+    ...(path.isAbsolute(job.uri)
+      ? ['--ioengine=psync', `--filename=${job.uri}`]
+      : ['--ioengine=nbd', `--uri=${job.uri}`]),
     `--rw=${job.rw}`,
     `--bs=${job.blockBytes}`,
     `--iodepth=${job.depth}`,

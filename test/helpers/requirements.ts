@@ -25,6 +25,8 @@ const REQUIREMENTS = {
   qemu: program('qemu-system-x86_64', 'qemu-system-x86'),
   'qemu-tools': programs(['qemu-img', 'qemu-io', 'qemu-nbd'], 'qemu-utils'),
   'nbd-tools': programs(['nbdinfo', 'nbdcopy'], 'libnbd-bin'),
+  nbdkit: program('nbdkit', 'nbdkit'),
+  nbdsh: program('nbdsh', 'python3-libnbd'),
   fio: program('fio', 'fio'),
   /** What the benchmarks measure us against. */
   archivers: programs(['restic', 'borg', 'casync', 'zstd'], 'restic borgbackup casync zstd'),
