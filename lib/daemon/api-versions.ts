@@ -104,6 +104,8 @@ export interface StatsResult {
     state: string
     /** Overlay bytes that no version has. */
     dirty_bytes: number
+    /** Stored already for the next version; also what changed again since. */
+    ahead_bytes: number
     /** Of blocks that had to come from peers. */
     bytes_fetched: number
     waiting_ms: number

@@ -8,6 +8,7 @@
  * Nothing references the blocks of a commit before its version record is durable, so a commit that stops
  * half-way leaves only unreferenced segments, found again by their ids.
  */
+import { Bits } from '../base/block-set.ts'
 import { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_BYTES, CHUNK_ID_BYTES, MAP_LEAF_CHUNKS, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
 import { sealBlock } from '../chunk/sealed-block.ts'
@@ -22,6 +23,7 @@ import {
 } from '../format/version.ts'
 import { inlineWork, type ChunkWork } from './chunk-work.ts'
 import type { CommitSink, Places } from './commit-sink.ts'
+import { isNoId, keepIds } from './kept-ids.ts'
 import type { LogTable } from './log-table.ts'
 import { LEAF_ID_BYTES, MapPacker, leafHash, writeMap, type ChangedLeaf } from './map-writer.ts'
 import { MetaWriter } from './meta-writer.ts'
@@ -75,11 +77,24 @@ export class Commit {
   readonly #ownLog: number
   readonly #packer: SegmentPacker
   readonly #recent = new RecentIds()
-  /** Unsealed bytes of chunks that were new. */
+  readonly #since: number
+  /** Chunks that were stored ahead, as block × 16 + slot. */
+  readonly #ahead = new Bits()
+  /** Unsealed bytes of chunks that no version had. */
   bytesNew = 0
 
-  /** @param logs the parent's table of logs, left as it is */
-  constructor(sink: CommitSink, dedupKey: Buffer, logs: LogTable, work: ChunkWork = inlineWork) {
+  /**
+   * @param logs the parent's table of logs, left as it is
+   * @param since blocks of this log from here on, before those of this commit, are of no version yet
+   */
+  constructor(
+    sink: CommitSink,
+    dedupKey: Buffer,
+    logs: LogTable,
+    work: ChunkWork = inlineWork,
+    since = sink.firstBlock
+  ) {
+    this.#since = since
     this.#sink = sink
     this.#work = work
     this.#dedupKey = dedupKey
@@ -107,7 +122,7 @@ export class Commit {
     const leaf = copyOf(base)
     for (const place of change.zeros) leaf.refs[place] = leaf.blocks[place] = 0
     for (const place of places) leaf.refs[place] = leaf.blocks[place] = 0
-    const { ids, kept } = withoutZeros(all, places.length)
+    const { ids, kept } = keepIds(all, places.length)
     const leafIds = Buffer.alloc(LEAF_ID_BYTES)
     const [found] = await Promise.all([
       kept.length === 0 ? null : this.#sink.lookup(ids),
@@ -131,12 +146,14 @@ export class Commit {
   /**
    * Appends what is left, the device state and the maps, and seals the version record.
    * @param state device state in pieces of any size, or null
+   * @param bytesAhead stored bytes of what was stored ahead
    * Rejects with `COMMIT_STALE` when something else was appended meanwhile.
    */
   async finish(
     meta: CommitMeta,
     volumes: VolumeCommit[],
-    state: Buffer[] | null
+    state: Buffer[] | null,
+    bytesAhead = 0
   ): Promise<CommitResult> {
     await this.#packer.finish()
     const { log, keys, keyEpoch } = this.#sink
@@ -156,7 +173,7 @@ export class Commit {
       volumes: records,
       state: stateRecord,
       bytesNew: this.bytesNew,
-      bytesStored: this.#packer.bytesStored + writer.bytesStored
+      bytesStored: bytesAhead + this.#packer.bytesStored + writer.bytesStored
     }
     const encoded = encodeVersion(record)
     const block = sealBlock(KIND.VERSION, encoded, log, writer.next, keys.meta, keyEpoch)
@@ -167,11 +184,13 @@ export class Commit {
   #placeStored(leaf: MapLeaf, place: number, found: Places, index: number): boolean {
     const handle = found[index * 3]
     if (handle === 0) return false
-    leaf.refs[place] = packRef(
-      this.#logs.numberOf(this.#sink.logOf(handle - 1)),
-      found[index * 3 + 2]
-    )
-    leaf.blocks[place] = found[index * 3 + 1]
+    const log = this.#logs.numberOf(this.#sink.logOf(handle - 1))
+    const block = found[index * 3 + 1]
+    const slot = found[index * 3 + 2]
+    leaf.refs[place] = packRef(log, slot)
+    leaf.blocks[place] = block
+    const ahead = log === this.#ownLog && block >= this.#since && block < this.#sink.firstBlock
+    if (ahead && this.#ahead.add(block * SEGMENT_CHUNKS_MAX + slot)) this.bytesNew += CHUNK_BYTES
     return true
   }
 
@@ -265,28 +284,10 @@ function copyOf(leaf: MapLeaf): MapLeaf {
   return copy
 }
 
-/** Moves the ids of chunks that are not zero together; `kept` says which chunks they are of. */
-function withoutZeros(all: Buffer, chunks: number): { ids: Buffer; kept: number[] } {
-  const kept: number[] = []
-  for (let i = 0; i < chunks; i++) {
-    const at = i * CHUNK_ID_BYTES
-    if (isNoId(all, at)) continue
-    if (kept.length < i) all.copyWithin(kept.length * CHUNK_ID_BYTES, at, at + CHUNK_ID_BYTES)
-    kept.push(i)
-  }
-  return { ids: all.subarray(0, kept.length * CHUNK_ID_BYTES), kept }
-}
-
 /** The value's place in a short list, where it is put if it was not there. */
 function indexIn(list: number[], value: number): number {
   const index = list.indexOf(value)
   return index === -1 ? list.push(value) - 1 : index
-}
-
-/** What a short segment has in the place of an id, and a chunk of zeros. No chunk hashes to it. */
-function isNoId(ids: Buffer, at: number): boolean {
-  for (let i = at; i < at + CHUNK_ID_BYTES; i++) if (ids[i] !== 0) return false
-  return true
 }
 
 /** Cuts a list of buffers into pieces of one size (the last may be shorter). */

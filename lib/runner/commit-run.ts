@@ -3,6 +3,7 @@ import { HyperparcelError } from '../base/errors.ts'
 import type { ProgressReporter } from '../base/progress.ts'
 import type { Trace } from '../base/trace.ts'
 import { CHUNK_BYTES } from '../base/limits.ts'
+import { aheadFrom } from '../parcel/ahead.ts'
 import { Commit, type CommitResult, type VolumeCommit } from '../parcel/commit.ts'
 import { VolumeMap } from '../parcel/volume-map.ts'
 import type { Context } from './context.ts'
@@ -34,7 +35,8 @@ export async function beginCommit(
   inputs: VolumeInput[]
 ): Promise<{ sink: RemoteSink; commit: Commit; volumes: VolumeCommit[] }> {
   const sink = await RemoteSink.begin(context.host)
-  const commit = new Commit(sink, context.dedupKey, context.logs, context.threads)
+  const since = aheadFrom(context.version?.record, sink.log)
+  const commit = new Commit(sink, context.dedupKey, context.logs, context.threads, since)
   const volumes = inputs.map((input) => ({
     name: input.name,
     sizeBytes: input.sizeBytes,
@@ -70,7 +72,8 @@ export async function storeVersion(
       progress({ phase: `storing ${input.name}`, done, total, unit: 'bytes' })
     })
   }
-  return { sink, ...(await commit.finish(metaOf(context, params, machine), volumes, state)) }
+  const meta = metaOf(context, params, machine)
+  return { sink, ...(await commit.finish(meta, volumes, state, context.ahead.bytesStored)) }
 }
 
 /** Makes the version exist, and goes on from it. Durable on return; on an error it does not exist. */

@@ -24,6 +24,8 @@ export class Context {
   readonly source: BlockSource
   /** For the work of commits. */
   readonly threads = new ChunkThreads()
+  /** Stored since the version, by commits that ended before there was another: unsealed and sealed bytes. */
+  readonly ahead = { bytesNew: 0, bytesStored: 0 }
   /** Null for a parcel that has no version yet. */
   version: VersionReader | null
   versionId: Buffer | null
@@ -85,6 +87,7 @@ export class Context {
     this.logs.extend(record.logs.map((log) => log.key))
     this.version = this.#reader(record)
     this.versionId = id
+    this.ahead.bytesNew = this.ahead.bytesStored = 0
   }
 
   /** Opens the local store anew, to read blocks that came since. */

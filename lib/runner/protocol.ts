@@ -141,6 +141,8 @@ export interface RunnerStatus {
   waitingMs: number
   /** Overlay bytes not in any version; chunks that became zero are not counted. */
   dirtyBytes: number
+  /** Bytes of them that are stored already, ahead of the next version, and of some that changed again since. */
+  aheadBytes: number
   /** What is served may be written. */
   writable: boolean
   start: StartResult | null

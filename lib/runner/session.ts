@@ -122,6 +122,7 @@ export class Session {
       exit: vm?.exit ?? null,
       waitingMs: Math.round(context?.source.waitingMs ?? 0),
       dirtyBytes: vm?.volumes.dirtyBytes ?? this.#served?.volumes.dirtyBytes ?? 0,
+      aheadBytes: vm?.bytesAhead ?? 0,
       writable: this.#served?.volumes.writable ?? vm !== null,
       start: vm?.start ?? null,
       memoryBytes: vm?.memoryBytes ?? 0

@@ -27,6 +27,7 @@ import type {
   StartResult
 } from './protocol.ts'
 import { SpaceWatch, refillReserve, requireFree, reserveCommit } from './space.ts'
+import { StoreAhead } from './store-ahead.ts'
 import { VolumeSet, type FrozenSet } from './volume-set.ts'
 
 const STOP_TIMEOUT_MS = 15_000
@@ -47,6 +48,7 @@ export class VmSession {
   readonly #space: SpaceWatch
   readonly #onchange: () => void
   #vm: Vm | null = null
+  #ahead: StoreAhead | null = null
   #memoryLost = false
   /** Of the snapshot that is being made. */
   #snapshot: AbortController | null = null
@@ -94,6 +96,9 @@ export class VmSession {
       }
       await this.#vm.cont()
       trace.mark('running')
+      this.#ahead = new StoreAhead(this.#context, this.volumes.values(), {
+        freeBytesMin: 2 * this.memoryBytes
+      })
       this.#change('running', null)
       this.#space.start()
       const booted = !this.#params.restore
@@ -121,12 +126,14 @@ export class VmSession {
       // While a generation is frozen and the guest runs on, its RAM may need its space twice.
       if (!params.quit) await requireFree(this.#context.params.stateDirectory, this.memoryBytes)
       progress({ phase: 'writing back memory' })
+      await this.#ahead?.stop()
       await this.#syncMemory(vm)
       trace.mark('synced')
       abort.signal.throwIfAborted()
       return await this.#snapshotStopped(vm, params, progress, abort.signal, trace)
     } finally {
       this.#snapshot = null
+      if (this.state === 'running') this.#ahead?.start()
       if (this.state === 'running') this.#space.start()
       else if (this.state === 'paused') this.#space.watchForEnough()
     }
@@ -193,6 +200,7 @@ export class VmSession {
     progress: ProgressReporter
   ): Promise<CommitSummary | null> {
     if (this.state !== 'gone') throw busy()
+    await this.#ahead?.stop()
     const frozen = this.volumes.freeze([MEMORY])
     let made: NewVersion
     try {
@@ -205,6 +213,11 @@ export class VmSession {
     return summarize(made, 0)
   }
 
+  /** Unsealed bytes stored ahead of the next version. */
+  get bytesAhead(): number {
+    return this.#ahead?.bytes ?? 0
+  }
+
   async powerButton(): Promise<void> {
     await this.#running().powerButton()
   }
@@ -212,6 +225,7 @@ export class VmSession {
   /** Ends the VM without a version. */
   async quit(dropOverlays: boolean): Promise<void> {
     this.#space.stop()
+    await this.#ahead?.stop()
     if (this.#vm !== null) await this.#vm.quit()
     await this.#dispose(dropOverlays)
   }
@@ -349,6 +363,9 @@ export class VmSession {
     if (this.state === 'gone' && state !== 'gone') return
     this.state = state
     this.reason = reason
+    if (state !== 'running')
+      void this.#ahead?.stop() // it does not fail
+    else if (this.#snapshot === null) this.#ahead?.start()
     this.#onchange()
   }
 }

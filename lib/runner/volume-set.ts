@@ -40,6 +40,10 @@ export class VolumeSet {
     return this.#volumes.get(name)!
   }
 
+  values(): IterableIterator<Volume> {
+    return this.#volumes.values()
+  }
+
   entries(): IterableIterator<[string, Volume]> {
     return this.#volumes.entries()
   }

@@ -18,6 +18,7 @@ import type { FrozenContent } from './frozen.ts'
 import { Operation } from './operation.ts'
 import { STATE } from './generations.ts'
 import type { Overlay } from './overlay.ts'
+import { QuietPages } from './quiet-pages.ts'
 
 /** Gaps of chunks that are zero already, between ones that shall become zero, which one tombstone spans. */
 const GAP_CHUNKS_MAX = 256
@@ -37,6 +38,7 @@ export class Volume implements BlockDevice {
   readonly #overlay: Overlay | null
   readonly #locks = new ChunkLocks()
   #base: VolumeBase
+  #quiet: QuietPages | null = null
 
   /** Without an overlay it is read-only. Closes the overlay when it is closed. */
   constructor(base: VolumeBase, overlay: Overlay | null) {
@@ -70,6 +72,25 @@ export class Volume implements BlockDevice {
   setBase(base: VolumeBase): void {
     assert(base.sizeBytes === this.size, 'a base of another size')
     this.#base = base
+  }
+
+  /** Follows from now on what is changed; what is changed already counts as changed now. */
+  watch(): QuietPages {
+    const { chunks } = this.#writable()
+    this.#quiet = new QuietPages(chunks)
+    for (const { first, count } of this.changed(0, chunks)) this.#quiet.note(first, count)
+    return this.#quiet
+  }
+
+  /** Runs of chunks in the range that were changed and are not zeros, ascending. */
+  *changed(start: number, max: number): Generator<{ first: number; count: number }> {
+    const overlay = this.#writable()
+    const end = Math.min(start + max, overlay.chunks)
+    for (let first = start; first < end;) {
+      const count = overlay.find(first, end - first)
+      if (overlay.foundState === STATE.DATA) yield { first, count }
+      first += count
+    }
   }
 
   /** See `Overlay.freeze`. */
@@ -197,6 +218,10 @@ export class Volume implements BlockDevice {
     if (length === 0) return fua ? overlay.sync() : undefined
     const operation = new Operation()
     const end = offset + length
+    if (this.#quiet !== null) {
+      const start = Math.floor(offset / CHUNK_BYTES)
+      this.#quiet.note(start, Math.ceil(end / CHUNK_BYTES) - start)
+    }
     const first = Math.ceil(offset / CHUNK_BYTES)
     const stop = Math.floor(end / CHUNK_BYTES)
     if (first > stop) {

@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { CHUNK_BYTES, MAP_LEAF_CHUNKS, SEGMENT_DATA_BYTES } from '../../lib/base/limits.ts'
 import { openSegment } from '../../lib/chunk/segment.ts'
 import { refLog, refSlot } from '../../lib/format/map.ts'
+import { aheadFrom } from '../../lib/parcel/ahead.ts'
+import { inlineWork } from '../../lib/parcel/chunk-work.ts'
 import { Commit, type CommitMeta, type VolumeCommit } from '../../lib/parcel/commit.ts'
 import type { CommitSink } from '../../lib/parcel/commit-sink.ts'
 import { LogTable } from '../../lib/parcel/log-table.ts'
@@ -47,7 +49,8 @@ export class MemoryParcel {
   async commit(volumes: VolumeChange[], state: Buffer[] | null = null): Promise<VersionReader> {
     const { store } = this
     const sink: CommitSink = store.begin()
-    const commit = new Commit(sink, this.dedupKey, this.logs)
+    const since = aheadFrom(this.version?.record, sink.log)
+    const commit = new Commit(sink, this.dedupKey, this.logs, inlineWork, since)
     const inputs = volumes.map((volume) => this.#input(volume))
     for (const [i, { changes }] of volumes.entries()) {
       await commitFrozen(commit, inputs[i], frozenOf(changes), () => {})

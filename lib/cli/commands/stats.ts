@@ -21,7 +21,7 @@ export const stats: CliCommand = {
       ],
       ...s.running.map((r): [string, string] => [
         `${r.parcel} (${r.state})`,
-        `at least ${formatBytes(r.dirty_bytes)} in no version yet, ${formatBytes(r.bytes_fetched)} fetched`
+        `at least ${formatBytes(r.dirty_bytes)} in no version yet (${formatBytes(r.ahead_bytes)} stored ahead), ${formatBytes(r.bytes_fetched)} fetched`
       ])
     ])
     if (s.peers.length === 0) return { json: s, text: fields }

@@ -24,7 +24,7 @@ export async function stats(node: FleetNode, params: Params<'stats'>): Promise<R
     chunks_indexed: node.index.chunks,
     logs: (await node.store.list()).length,
     peers: peers(node),
-    running: running(node, parcels)
+    running: await running(node, parcels)
   }
 }
 
@@ -62,20 +62,25 @@ function peers(node: FleetNode): Result<'stats'>['peers'] {
   }))
 }
 
-function running(node: FleetNode, parcels: ParcelInfo[]): Result<'stats'>['running'] {
-  return parcels.flatMap((parcel) => {
+async function running(
+  node: FleetNode,
+  parcels: ParcelInfo[]
+): Promise<Result<'stats'>['running']> {
+  const found: Result<'stats'>['running'] = []
+  for (const parcel of parcels) {
     const runner = node.runners.get(parcel.id)
-    if (runner === null) return []
-    return [
-      {
-        parcel: parcel.name,
-        state: runner.status?.state ?? 'starting',
-        dirty_bytes: runner.status?.dirtyBytes ?? 0,
-        bytes_fetched: runner.host.fetchedBytes,
-        waiting_ms: runner.host.waiting()?.ms ?? 0
-      }
-    ]
-  })
+    if (runner === null) continue
+    const status = await runner.process.call('status', null).catch(() => runner.status)
+    found.push({
+      parcel: parcel.name,
+      state: status?.state ?? 'starting',
+      dirty_bytes: status?.dirtyBytes ?? 0,
+      ahead_bytes: status?.aheadBytes ?? 0,
+      bytes_fetched: runner.host.fetchedBytes,
+      waiting_ms: runner.host.waiting()?.ms ?? 0
+    })
+  }
+  return found
 }
 
 function sum<T>(items: T[], of: (item: T) => number): number {

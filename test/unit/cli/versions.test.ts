@@ -166,7 +166,14 @@ test('stats as text', async (t) => {
         }
       ],
       running: [
-        { parcel: 'work', state: 'running', dirty_bytes: 8192, bytes_fetched: 0, waiting_ms: 0 }
+        {
+          parcel: 'work',
+          state: 'running',
+          dirty_bytes: 8192,
+          ahead_bytes: 4096,
+          bytes_fetched: 0,
+          waiting_ms: 0
+        }
       ]
     })
   })
