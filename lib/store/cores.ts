@@ -1,4 +1,5 @@
-/** How Corestore's database is opened. */
+/** How Corestore's database is opened and closed. */
+import type Corestore from 'corestore'
 import Hypercore from 'hypercore'
 
 /** RocksDB keeps each of its files open otherwise, and every flush makes one that stays. */
@@ -20,4 +21,13 @@ export function openStorage(directory: string, { readOnly = false } = {}): Hyper
     maxOpenFiles: OPEN_FILES_MAX,
     writeBufferSize: WRITE_BUFFER_BYTES
   })
+}
+
+/** A core that could not be opened cannot be closed either, and would keep the database open, and locked. */
+export async function closeStore(store: Corestore): Promise<void> {
+  try {
+    await store.close()
+  } catch {
+    await store.storage.close()
+  }
 }

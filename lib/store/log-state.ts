@@ -98,5 +98,9 @@ function parse(text: string, file: string): Shape | null {
       hint: 'Update Hyperparcel on this device. Nothing was changed.'
     })
   }
-  return shape
+  return shape.logs.every(isOwnLog) ? shape : null
+}
+
+function isOwnLog(log: Partial<OwnLog> | null): boolean {
+  return /^[0-9a-f]{64}$/.test(log?.key ?? '') && typeof log?.purpose === 'string'
 }

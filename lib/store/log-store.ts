@@ -20,7 +20,7 @@ import Corestore from 'corestore'
 import Hypercore from 'hypercore'
 import ReadyResource from 'ready-resource'
 import { HyperparcelError } from '../base/errors.ts'
-import { openStorage } from './cores.ts'
+import { closeStore, openStorage } from './cores.ts'
 import { GroupCommit } from './group-commit.ts'
 import { LogState, type OwnLog, type RetireReason } from './log-state.ts'
 import { StoredLog, type LogHost, type LogMark } from './log.ts'
@@ -82,7 +82,7 @@ export class LogStore extends ReadyResource implements LogStorePort {
     try {
       await this.#store.ready()
     } catch (err) {
-      await this.#store.close().catch(() => {})
+      await closeStore(this.#store).catch(() => {})
       throw openError(err, this.directory)
     }
     try {
@@ -94,7 +94,7 @@ export class LogStore extends ReadyResource implements LogStorePort {
       this.#state.clean = false
       await this.#state.save()
     } catch (err) {
-      await this.#store.close().catch(() => {})
+      await closeStore(this.#store).catch(() => {})
       throw storeError(err)
     }
   }
@@ -111,7 +111,7 @@ export class LogStore extends ReadyResource implements LogStorePort {
       this.#state.clean = true
       await this.#state.save()
     } finally {
-      await this.#store.close()
+      await closeStore(this.#store)
     }
   }
 
@@ -243,10 +243,13 @@ export class LogStore extends ReadyResource implements LogStorePort {
 
   async #isIntact(own: OwnLog): Promise<boolean> {
     const core = this.#store.get({ key: Buffer.from(own.key, 'hex') })
-    await core.ready()
     try {
+      await core.ready()
       if (core.length !== own.length) return false
       return (await treeHash(core)) === own.treeHash
+    } catch (err) {
+      if (storeError(err).code !== 'DATA_CORRUPT') throw err
+      return false // whoever reads it hears of that; nothing may be appended to it
     } finally {
       await core.close()
     }

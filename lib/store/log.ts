@@ -339,7 +339,11 @@ export class StoredLog extends EventEmitter implements Log {
 
   async #openOnce(): Promise<Hypercore> {
     const core = this.#host.session(this)
-    await core.ready()
+    try {
+      await core.ready()
+    } catch (err) {
+      throw storeError(err)
+    }
     keepTree(core)
     if (!this.#known) {
       // Nothing wrote to it before in this process, so all of it was flushed.

@@ -10,7 +10,7 @@ import Corestore from 'corestore'
 import type Hypercore from 'hypercore'
 import ReadyResource from 'ready-resource'
 import { systemClock, type Clock } from '../base/clock.ts'
-import { openStorage } from './cores.ts'
+import { closeStore, openStorage } from './cores.ts'
 import { CORES_DIRECTORY } from './log-store.ts'
 
 /** Hypercore sessions kept open at once. */
@@ -97,7 +97,7 @@ export class ReadOnlyStore extends ReadyResource {
         this.#view = { store, sessions: new Map(), readers: 0, retired: false }
         return true
       } catch {
-        await store.close().catch(() => {})
+        await closeStore(store).catch(() => {})
       }
     }
     return false
@@ -156,5 +156,5 @@ async function open(store: Corestore, key: Buffer): Promise<Hypercore | null> {
 }
 
 function closeView(view: View): void {
-  view.store.close().catch(() => {})
+  closeStore(view.store).catch(() => {})
 }

@@ -22,7 +22,12 @@ export function openError(err: unknown, directory: string): HyperparcelError {
       }
     )
   }
-  return storeError(err)
+  const error = storeError(err)
+  if (error.code !== 'DATA_CORRUPT') return error
+  return new HyperparcelError('DATA_CORRUPT', `The store in ${directory} is damaged`, {
+    hint: 'Move that directory away: what other devices hold is fetched again.',
+    cause: err
+  })
 }
 
 /** Reading or writing failed. */
@@ -41,7 +46,7 @@ export function storeError(err: unknown): HyperparcelError {
       cause: err
     })
   }
-  if (/corrupt|(checksum|CRC) mismatch/i.test(message)) {
+  if (/corrupt|mismatch/i.test(message) || isLost(err)) {
     return new HyperparcelError('DATA_CORRUPT', 'The store gave back data that does not verify', {
       hint: 'Run `hyperparcel verify --repair`: it fetches good copies from other devices.',
       cause: err
@@ -53,7 +58,15 @@ export function storeError(err: unknown): HyperparcelError {
 /** After these RocksDB takes no write until it is opened anew. */
 export function isWriteError(err: unknown): boolean {
   const { message } = err as { message?: string }
-  return /^IO error|No space left|Batch was not applied/.test(message ?? '')
+  return /^IO error|^While (append|fsync|fdatasync|sync)|No space left|Batch was not applied/i.test(
+    message ?? ''
+  )
+}
+
+/** A file of the database, or its end, is not there any more: RocksDB's words differ, its codes do not. */
+function isLost(err: unknown): boolean {
+  const { code } = err as { code?: string }
+  return (code === 'EIO' || code === 'ENOENT') && !isWriteError(err)
 }
 
 /**
@@ -64,6 +77,8 @@ export function isStorageError(err: unknown): boolean {
   const { code, message } = err as { code?: string; message?: string }
   return (
     code === 'SESSION_CLOSED' ||
+    code === 'EIO' ||
+    code === 'ENOENT' ||
     /^(IO error|Corruption|Incomplete|Aborted|Busy|Shutdown|Timed out|Closed|Batch was not applied)|CRC mismatch|session is closed/.test(
       message ?? ''
     )

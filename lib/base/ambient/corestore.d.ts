@@ -21,6 +21,7 @@ declare module 'corestore' {
         }): Promise<void>
         getProperty(name: string): Promise<string>
       }
+      close(): Promise<void>
       getInfos(discoveryKeys: Buffer[], opts?: { hints?: boolean }): Promise<(CoreInfo | null)[]>
     }
 

@@ -97,6 +97,13 @@ test('a damaged or newer state file', async (t) => {
   await second.ready()
   t.unlike((await second.current('parcel:a')).key, key, 'damaged: new logs')
   await second.close()
+  const entry = { key: 'zz', purpose: 'parcel:a', retired: null, length: 0, treeHash: null }
+  const state = { format: 1, clean: true, bootId: '', logs: [entry] }
+  await writeFile(file, JSON.stringify(state))
+  const damaged = new LogStore({ directory })
+  await damaged.ready()
+  t.is((await damaged.current('parcel:a')).length, 0, 'damaged within: new logs')
+  await damaged.close()
   await writeFile(file, '{"format":2,"clean":true,"bootId":"","logs":[]}')
   const third = new LogStore({ directory })
   await t.exception(third.ready(), /newer/)
