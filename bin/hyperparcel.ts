@@ -6,4 +6,7 @@ process.stdout.on('error', (err: NodeJS.ErrnoException) =>
   process.exit(err.code === 'EPIPE' ? 0 : 1)
 )
 
-process.exit(await main(process.argv.slice(2)))
+const code = await main(process.argv.slice(2))
+// A pipe may not have taken all of it yet, and what it has not is lost at the exit.
+await new Promise((resolve) => process.stdout.write('', resolve))
+process.exit(code)

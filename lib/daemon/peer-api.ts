@@ -18,12 +18,19 @@ import { headVersion } from './heads.ts'
 import type { FleetNode } from './node.ts'
 import { suspendParcel } from './use-cases/suspend.ts'
 
+/** Versions asked about at once. */
+export const HOLDS_MAX = 4096
+
 const Hex = (bytes: number) => v.pipe(v.string(), v.hexadecimal(), v.length(bytes * 2))
 const Cards = v.object({
   cards: v.pipe(v.array(v.pipe(v.string(), v.maxLength(4096))), v.maxLength(512))
 })
 const Parcel = v.object({ parcel: Hex(16) })
 const Holds = v.object({ parcel: Hex(16), version: Hex(32) })
+const HoldsEach = v.object({
+  parcel: Hex(16),
+  versions: v.pipe(v.array(Hex(32)), v.maxLength(HOLDS_MAX))
+})
 const Entries = v.object({
   parcel: Hex(16),
   entries: v.pipe(v.array(v.pipe(v.string(), v.maxLength(64 * 1024))), v.maxLength(64))
@@ -55,6 +62,7 @@ export class PeerApi {
     return {
       cards: (params) => this.#takeCards(v.parse(Cards, params).cards),
       holds: (params) => this.#holds(v.parse(Holds, params)),
+      'holds.each': (params) => this.#holdsEach(v.parse(HoldsEach, params)),
       'lease.request': (params, { peer }) => this.#grant(peer, v.parse(Parcel, params).parcel),
       'lease.deliver': (params) => this.#deliver(v.parse(Entries, params)),
       handoff: (params, { peer }) => this.#handoff(peer, v.parse(Parcel, params).parcel)
@@ -147,6 +155,19 @@ export class PeerApi {
     const runs = this.#node.runners.get(Buffer.from(parcel, 'hex'))?.purpose === 'vm'
     if (info === undefined || this.#node.evicting) return { holds: false, uses, runs }
     return { holds: await this.#node.versions.holds(info), uses, runs }
+  }
+
+  /** Which of many versions of a parcel are here, in the order asked. */
+  async #holdsEach({ parcel, versions }: v.InferOutput<typeof HoldsEach>): Promise<boolean[]> {
+    if (this.#node.evicting) return versions.map(() => false)
+    const known = this.#node.registry.versions(Buffer.from(parcel, 'hex'))
+    const wanted = new Set(versions)
+    const asked = known.filter(({ version }) => wanted.has(version.toString('hex')))
+    const local = await this.#node.versions.local(asked)
+    const held = new Set(
+      asked.filter((_, i) => local[i].whole).map(({ version }) => version.toString('hex'))
+    )
+    return versions.map((version) => held.has(version))
   }
 
   /** The device that suspended a parcel grants it to the first one that asks. */

@@ -1,7 +1,7 @@
 /** How many peers hold all of a version. A peer answers for itself, by what it has flushed. */
 import type { VersionInfo } from '../fleet/index.ts'
 import type { FleetNode } from './node.ts'
-import type { HoldsAnswer } from './peer-api.ts'
+import { HOLDS_MAX, type HoldsAnswer } from './peer-api.ts'
 
 const ASK_TIMEOUT_MS = 3000
 
@@ -23,8 +23,7 @@ export class Replicas {
   async ask(info: VersionInfo): Promise<{ holders: number; awaited: boolean }> {
     let awaited = false
     const name = info.version.toString('hex')
-    const holders = this.#known.get(name) ?? new Set<string>()
-    this.#known.set(name, holders)
+    const holders = this.#holders(name)
     const asked = this.#node.network.peers().map(async ({ publicKey }) => {
       try {
         const answer = await this.#node.network.call<HoldsAnswer>(
@@ -42,6 +41,38 @@ export class Replicas {
     })
     await Promise.all(asked)
     return { holders: holders.size, awaited }
+  }
+
+  /** Of versions of one parcel. Each peer is asked once for many. */
+  async countEach(infos: VersionInfo[]): Promise<number[]> {
+    const peers = this.#node.network.peers()
+    for (let at = 0; at < infos.length; at += HOLDS_MAX) {
+      const some = infos.slice(at, at + HOLDS_MAX)
+      await Promise.all(peers.map(({ publicKey }) => this.#askEach(publicKey, some)))
+    }
+    return infos.map((info) => this.known(info))
+  }
+
+  async #askEach(peer: Buffer, infos: VersionInfo[]): Promise<void> {
+    const names = infos.map(({ version }) => version.toString('hex'))
+    const params = { parcel: infos[0].parcel.toString('hex'), versions: names }
+    const opts = { timeoutMs: ASK_TIMEOUT_MS }
+    const answer = await this.#node.network
+      .call(peer, 'holds.each', params, opts)
+      .catch(() => null)
+    // It said nothing: what it said before still counts.
+    if (!Array.isArray(answer) || answer.length !== infos.length) return
+    for (const [i, name] of names.entries()) {
+      const holders = this.#holders(name)
+      if (answer[i] === true) holders.add(peer.toString('hex'))
+      else holders.delete(peer.toString('hex'))
+    }
+  }
+
+  #holders(name: string): Set<string> {
+    let holders = this.#known.get(name)
+    if (holders === undefined) this.#known.set(name, (holders = new Set()))
+    return holders
   }
 
   /** As found when it was last asked. */

@@ -16,9 +16,10 @@ import {
   type VersionRecord
 } from '../format/version.ts'
 import type { BlockReader } from '../parcel/block-reader.ts'
+import { LocalData, type Local } from '../parcel/local-data.ts'
 import { closureOf, type Closure, type ClosureOptions } from '../parcel/closure.ts'
 import { VersionReader } from '../parcel/version-reader.ts'
-import type { BlockFetcher, FetchPriority, Log, LogStorePort } from '../store/ports.ts'
+import type { BlockFetcher, FetchPriority, LogStorePort } from '../store/ports.ts'
 
 const RECORDS_CACHED_MAX = 64
 const CLOSURES_CACHED_MAX = 8
@@ -146,7 +147,7 @@ export class Versions {
     let bytesMissing = 0
     for (const [number, blocks] of closure.logs) {
       const log = await this.#opts.store.open(record.logs[number].key)
-      const stored = await storedBlocks(log)
+      const stored = await log.durableTest()
       const absent: number[] = []
       for (const [block, chunks] of blocks) {
         if (stored(block)) continue
@@ -164,12 +165,30 @@ export class Versions {
 
   /** Is all of the version stored here, durably? */
   async holds(info: VersionInfo): Promise<boolean> {
-    try {
-      return (await this.holdings(info, { local: true })).missing.length === 0
-    } catch (err) {
-      if ((err as { code?: string }).code === 'DATA_UNREACHABLE') return false
-      throw err
+    return (await this.local([info]))[0].whole
+  }
+
+  /** What of many versions is stored here, durably; nothing of one whose record is not, or whose log is not known yet. */
+  async local(infos: VersionInfo[]): Promise<Local[]> {
+    const data = new LocalData({
+      read: async (key, block) => (await this.#opts.store.peek(key))?.read(block) ?? null,
+      metaKey: (key) => this.#opts.keysOf(key).meta,
+      stored: async (key) => (await this.#opts.store.peek(key))?.durableTest() ?? (() => false)
+    })
+    const found: Local[] = []
+    for (const info of infos) {
+      try {
+        const { record } = await this.open(info, { local: true })
+        const { bytes, whole } = await data.version(record)
+        const test = await (await this.#opts.store.peek(info.log))?.durableTest()
+        found.push({ bytes, whole: whole && test?.(info.block) === true })
+      } catch (err) {
+        const { code } = err as { code?: string }
+        if (code !== 'DATA_UNREACHABLE' && code !== 'KEY_MISSING') throw err
+        found.push({ bytes: 0, whole: false })
+      }
     }
+    return found
   }
 
   /** Fetches what is missing of a version. Resolves with the number of blocks that had to come. */
@@ -227,23 +246,6 @@ export class Versions {
       if (block !== null) return block
       throw new HyperparcelError('DATA_UNREACHABLE', 'A part of the version is not stored here')
     })
-  }
-}
-
-/** A test for blocks that are stored durably. */
-async function storedBlocks(log: Log): Promise<(block: number) => boolean> {
-  const runs = await log.durableRuns(0, log.length, Number.MAX_SAFE_INTEGER)
-  return (block) => {
-    let low = 0
-    let high = runs.length - 1
-    while (low <= high) {
-      const middle = (low + high) >> 1
-      const run = runs[middle]
-      if (block < run.start) high = middle - 1
-      else if (block >= run.start + run.count) low = middle + 1
-      else return true
-    }
-    return false
   }
 }
 

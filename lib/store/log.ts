@@ -111,6 +111,13 @@ export class StoredLog extends EventEmitter implements Log {
     return this.#use((core) => indexes.map((index) => core.core.bitfield.get(index)))
   }
 
+  durableTest(): Promise<(index: number) => boolean> {
+    return this.#use(({ core }) => {
+      return (index) =>
+        index < this.#durableLength && core.bitfield.get(index) && !this.#received.has(index)
+    })
+  }
+
   firstMissing(start: number, end: number): Promise<number> {
     return this.#use((core) => {
       const index = core.core.bitfield.firstUnset(start)

@@ -52,6 +52,8 @@ export interface Log extends EventEmitter {
   has(index: number): Promise<boolean>
   /** The same for many blocks. */
   hasEach(indexes: number[]): Promise<boolean[]>
+  /** A test for blocks that are stored here durably. It sees what comes and goes later. */
+  durableTest(): Promise<(index: number) => boolean>
   /** The first block in [start, end) that is not stored here, or −1. */
   firstMissing(start: number, end: number): Promise<number>
   /** Runs of blocks in [start, end) that are stored here durably, in order, at most `max` of them. */

@@ -12,10 +12,12 @@ import { CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
 import { openSegmentIds } from '../chunk/segment.ts'
 import { KIND, readBlockHeader } from '../format/sealed.ts'
 import type { DedupIndex } from './dedup-index.ts'
-import type { Log, LogStorePort } from './ports.ts'
+import type { BlockRun, Log, LogStorePort } from './ports.ts'
 
 const QUEUE_MAX = 65_536
 const PER_TURN = 32
+/** Runs of blocks asked for at once. */
+const RUNS_MAX = 1024
 /** Blocks of a log that are looked through before a pause that leaves time for others. */
 const SCAN_BLOCKS = 16
 const SCAN_PAUSE_MS = 10
@@ -168,7 +170,7 @@ export class SegmentIndexer {
   async #scan(name: string): Promise<void> {
     const log = await this.#store.open(Buffer.from(name, 'hex'))
     let looked = 0
-    for (const run of await log.durableRuns(0, log.length, Number.MAX_SAFE_INTEGER)) {
+    for await (const run of storedRuns(log)) {
       for (let at = 0; at < run.count; at += QUEUE_MAX) {
         const count = Math.min(QUEUE_MAX, run.count - at)
         for (const block of await this.#index.unknown(log.key, run.start + at, count)) {
@@ -194,6 +196,17 @@ export class SegmentIndexer {
     } catch (err) {
       safetyCatch(err)
     }
+  }
+}
+
+/** What is stored of a log, however many runs that is. */
+async function* storedRuns(log: Log): AsyncGenerator<BlockRun> {
+  for (let at = 0; ;) {
+    const runs = await log.durableRuns(at, log.length, RUNS_MAX)
+    yield* runs
+    const last = runs.at(-1)
+    if (last === undefined) return
+    at = last.start + last.count
   }
 }
 

@@ -35,6 +35,11 @@ class MemoryLog extends EventEmitter implements Log {
     return -1
   }
 
+  async durableTest(): Promise<(index: number) => boolean> {
+    return (index) =>
+      index < this.durableLength && this.blocks.has(index) && !this.received.has(index)
+  }
+
   async durableRuns(start: number, end: number, max: number): Promise<BlockRun[]> {
     const runs: BlockRun[] = []
     for (let i = start; i < Math.min(end, this.durableLength); i++) {

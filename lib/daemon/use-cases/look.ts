@@ -53,8 +53,10 @@ export async function log(node: FleetNode, params: Params<'log'>): Promise<Resul
   const known = node.registry.versions(parcel.id)
   const chain = node.leases.chain(parcel.id)
   const numbers = new Map(known.map((info) => [info.version.toString('hex'), info.number]))
+  const local = await node.versions.local(known)
+  const replicas = await node.replicas.countEach(known)
   const versions: Result<'log'>['versions'] = []
-  for (const info of known) {
+  for (const [i, info] of known.entries()) {
     versions.push({
       version: info.number,
       parent: info.parent === null ? null : (numbers.get(info.parent.toString('hex')) ?? null),
@@ -63,9 +65,9 @@ export async function log(node: FleetNode, params: Params<'log'>): Promise<Resul
       time: new Date(info.time).toISOString(),
       message: info.message,
       bytes_new: info.bytesNew,
-      bytes_local: await bytesLocal(node, info),
+      bytes_local: local[i].bytes,
       bytes_total: info.bytesTotal,
-      replicas: await node.replicas.count(info),
+      replicas: replicas[i],
       memory: info.hasMemory,
       cause: (await recordIfHere(node, info))?.cause ?? null
     })
@@ -167,15 +169,9 @@ async function stateOf(
   return elsewhere ? 'elsewhere' : 'suspended'
 }
 
-/** Of one version; 0 when not even its maps are here. */
+/** Of one version, as far as its maps are here. */
 export async function bytesLocal(node: FleetNode, info: VersionInfo): Promise<number> {
-  try {
-    return (await node.versions.holdings(info, { local: true })).bytesLocal
-  } catch (err) {
-    const { code } = err as { code?: string }
-    if (code === 'DATA_UNREACHABLE' || code === 'KEY_MISSING') return 0
-    throw err
-  }
+  return (await node.versions.local([info]))[0].bytes
 }
 
 async function recordIfHere(node: FleetNode, info: VersionInfo) {
