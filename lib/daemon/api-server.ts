@@ -10,6 +10,7 @@ import { evict } from './use-cases/evict.ts'
 import { stats } from './use-cases/stats.ts'
 import { init, invite, join } from './use-cases/fleet.ts'
 import { consoleOf, devices, lease, log, ls, show } from './use-cases/look.ts'
+import { discard, poweroff } from './use-cases/power-off.ts'
 import { prune } from './use-cases/prune.ts'
 import { remove, rename } from './use-cases/rename.ts'
 import { resume } from './use-cases/resume.ts'
@@ -17,7 +18,7 @@ import { rollback } from './use-cases/rollback.ts'
 import { exportVolume, serve, serveStop } from './use-cases/serve.ts'
 import { config, daemonStatus, status } from './use-cases/status.ts'
 import { verify } from './use-cases/verify.ts'
-import { checkpoint, discard, poweroff, suspend } from './use-cases/suspend.ts'
+import { checkpoint, suspend } from './use-cases/suspend.ts'
 
 type UseCase<M extends MethodName> = (
   daemon: Daemon,

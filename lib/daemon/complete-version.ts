@@ -13,6 +13,8 @@ export interface CompleteContext {
   progress: ProgressReporter
   /** Nothing arrived for that long: give up; 30 s where absent. */
   stallMs?: number
+  /** What the user can do then. */
+  hint?: string
 }
 
 /** Resolves when all of it is stored here. Rejects with `DATA_UNREACHABLE` when no device sends more of it. */
@@ -32,12 +34,12 @@ export async function completeVersion(
 
 /** Runs `work` with a signal that aborts with `DATA_UNREACHABLE` when it did not call `alive` for a while. */
 export async function unlessStalled<T>(
-  context: Pick<CompleteContext, 'signal' | 'stallMs'>,
+  context: Pick<CompleteContext, 'signal' | 'stallMs' | 'hint'>,
   work: (signal: AbortSignal, alive: () => void) => Promise<T>
 ): Promise<T> {
   const stall = new AbortController()
   const giveUp = () => {
-    const hint = 'Connect to a device that has the rest, then try again.'
+    const hint = context.hint ?? 'Connect to a device that has the rest, then try again.'
     const message = 'Parts of it are not stored here, and no device has sent more of them'
     stall.abort(new HyperparcelError('DATA_UNREACHABLE', message, { hint }))
   }

@@ -83,11 +83,11 @@ export class StoreAhead {
 
   async #run(): Promise<void> {
     for (const { pages } of this.#watched) pages.tick()
+    if (!(await this.#mayStore())) return
     for (const watched of this.#watched) {
       const taken = takePages(watched)
       if (taken.length === 0) continue
       try {
-        if (!(await this.#mayStore())) throw new Error('there is too little room')
         await this.#store(watched.volume, taken)
       } catch (err) {
         for (const page of taken) watched.pages.giveBack(page)

@@ -11,10 +11,9 @@ import path from 'node:path'
 import { Readable } from 'node:stream'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../base/errors.ts'
-import { DEVICE_STATE_BYTES_MAX } from '../base/limits.ts'
 import type { ProgressReporter } from '../base/progress.ts'
 import { Trace } from '../base/trace.ts'
-import type { MachineConfig, Vm, VmExit, VmmDriver } from '../vmm/driver.ts'
+import type { Vm, VmExit, VmmDriver } from '../vmm/driver.ts'
 import { publish, storeVersion, summarize, type NewVersion } from './commit-run.ts'
 import type { Context } from './context.ts'
 import { Exports } from './exports.ts'
@@ -27,6 +26,7 @@ import type {
   StartResult
 } from './protocol.ts'
 import { SpaceWatch, refillReserve, requireFree, reserveCommit } from './space.ts'
+import { collectState, machineWith } from './saved-vm.ts'
 import { StoreAhead } from './store-ahead.ts'
 import { VolumeSet, type FrozenSet } from './volume-set.ts'
 
@@ -161,7 +161,7 @@ export class VmSession {
       this.#change('paused', params.quit ? 'suspending' : 'making a checkpoint')
       trace.mark('stopped')
       const kernelPending = await vm.kernelPending()
-      const state = await collect(await vm.saveState())
+      const state = await collectState(await vm.saveState())
       trace.mark('state')
       await this.#syncMemory(vm)
       trace.mark('frozen')
@@ -368,29 +368,6 @@ export class VmSession {
     else if (this.#snapshot === null) this.#ahead?.start()
     this.#onchange()
   }
-}
-
-/** As JSON, for a version. */
-function machineWith(machine: MachineConfig, kernelPending: boolean): string {
-  if (machine.kernel === undefined) return JSON.stringify(machine)
-  const { pending: _, ...kernel } = machine.kernel
-  return JSON.stringify({
-    ...machine,
-    kernel: kernelPending ? { ...kernel, pending: true } : kernel
-  })
-}
-
-async function collect(stream: Readable): Promise<Buffer[]> {
-  const pieces: Buffer[] = []
-  let bytes = 0
-  for await (const piece of stream as AsyncIterable<Buffer>) {
-    bytes += piece.byteLength
-    if (bytes > DEVICE_STATE_BYTES_MAX) {
-      throw new HyperparcelError('STATE_TOO_LARGE', 'The device state is too large to be stored')
-    }
-    pieces.push(piece)
-  }
-  return pieces
 }
 
 function memoryLost(cause?: unknown): HyperparcelError {

@@ -1,22 +1,19 @@
-/** suspend, checkpoint, poweroff, discard: versions of a running VM, and its end. */
+/** suspend and checkpoint: versions of a running VM. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
-import { HyperparcelError } from '../../base/errors.ts'
 import { Trace } from '../../base/trace.ts'
 import type { Progress, ProgressReporter } from '../../base/progress.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
-import { dropLeftovers } from '../../runner/leftovers.ts'
 import type { CommitSummary } from '../../runner/protocol.ts'
 import type { Params, Result } from '../api.ts'
+import { completeVersion } from '../complete-version.ts'
 import { commitParams } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
 import type { Runner } from '../runners.ts'
 import type { UseCaseContext } from './context.ts'
 import { handOver, recipient, suspendedHere } from './hand-over.ts'
 
-/** No block arrived for that long while the rest of a version is fetched: give up, the VM runs on. */
-const STALL_MS = 30_000
-const POWEROFF_TIMEOUT_MS = 120_000
+const NEVER = new AbortController().signal
 const REPLICA_POLL_MS = 500
 
 export interface SuspendOptions {
@@ -147,51 +144,6 @@ export async function suspendParcel(
   }
 }
 
-export async function poweroff(
-  node: FleetNode,
-  params: Params<'poweroff'>,
-  context: UseCaseContext
-): Promise<Result<'poweroff'>> {
-  const parcel = node.parcel(params.name)
-  const runner = node.runners.running(parcel, 'poweroff')
-  runner.ending = true
-  try {
-    await runner.process.call('powerButton', null)
-    context.progress({ phase: 'waiting for the guest to shut down' })
-    const deadline = performance.now() + POWEROFF_TIMEOUT_MS
-    for (;;) {
-      runner.status = await runner.process.call('status', null)
-      if (runner.status.state === 'gone') break
-      if (performance.now() > deadline) {
-        throw new HyperparcelError('POWEROFF_TIMEOUT', `${parcel.name} did not shut down`, {
-          hint: 'Its guest ignores the power button: shut it down from inside, or suspend it.'
-        })
-      }
-      await sleep(200)
-    }
-  } catch (err) {
-    runner.ending = false
-    throw err
-  }
-  const summary = await node.runners.commitDisks(runner, 'poweroff', '')
-  await node.runners.end(runner, false)
-  return { parcel: parcel.name, version: summary?.number ?? numberOf(node, parcel) }
-}
-
-export async function discard(
-  node: FleetNode,
-  params: Params<'discard'>
-): Promise<Result<'discard'>> {
-  const parcel = node.parcel(params.name)
-  const crashed = node.runners.get(parcel.id) === null && (await node.hasLeftovers(parcel.id))
-  const runner = crashed
-    ? await node.runners.start(parcel, 'work') // nobody resumes it meanwhile
-    : node.runners.running(parcel, 'discard')
-  if (crashed) await dropLeftovers(node.stateDirectory(parcel.id))
-  await node.runners.end(runner, true)
-  return { parcel: parcel.name, version: numberOf(node, parcel) }
-}
-
 /** A commit references only what is stored here: fetch what the parent version lacks while the VM runs on. */
 async function completeBase(node: FleetNode, runner: Runner, opts: SuspendOptions): Promise<void> {
   runner.status = await runner.process.call('status', null)
@@ -200,26 +152,16 @@ async function completeBase(node: FleetNode, runner: Runner, opts: SuspendOption
     .versions(runner.parcel)
     .find((known) => known.version.toString('hex') === base)
   if (info === undefined) return
-  const stall = new AbortController()
-  let timer = setTimeout(giveUp, STALL_MS)
-  function giveUp() {
-    const hint = 'The VM runs on. Connect to a device that has the rest, then suspend again.'
-    const message =
-      'Parts of the parcel are not stored here yet, and no device has sent more of them'
-    stall.abort(new HyperparcelError('DATA_UNREACHABLE', message, { hint }))
-  }
-  const signal =
-    opts.signal === undefined ? stall.signal : AbortSignal.any([stall.signal, opts.signal])
-  try {
-    const reach = { priority: 'proactive' as const, signal }
-    await node.versions.complete(info, reach, { withoutState: true }, (progress) => {
-      clearTimeout(timer)
-      timer = setTimeout(giveUp, STALL_MS)
-      opts.progress(progress)
-    })
-  } finally {
-    clearTimeout(timer)
-  }
+  await completeVersion(
+    node,
+    info,
+    { withoutState: true },
+    {
+      signal: opts.signal ?? NEVER,
+      progress: opts.progress,
+      hint: 'The VM runs on. Connect to a device that has the rest, then suspend again.'
+    }
+  )
 }
 
 async function waitReplicas(
@@ -248,8 +190,4 @@ function result(parcel: ParcelInfo, summary: CommitSummary, suspendMs: number) {
     bytes_stored: summary.bytesStored,
     trace: summary.trace
   }
-}
-
-function numberOf(node: FleetNode, parcel: ParcelInfo): number {
-  return node.registry.versions(parcel.id).at(-1)?.number ?? 0
 }
