@@ -32,6 +32,8 @@ export interface HomePaths {
   keys: string
   store: string
   index: string
+  /** Proofs of logs that were written twice. */
+  contradictions: string
   parcels: string
   daemonLog: string
   /** The short one: use this, not `<home>/run`, for sockets. */
@@ -93,6 +95,7 @@ function layout(home: string, run: string): HomePaths {
     keys: path.join(home, 'keys'),
     store: path.join(home, 'store'),
     index: path.join(home, 'index'),
+    contradictions: path.join(home, 'contradictions'),
     parcels: path.join(home, 'parcels'),
     daemonLog: path.join(home, 'daemon.log'),
     run,

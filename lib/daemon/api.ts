@@ -11,6 +11,7 @@
 import type { Check } from '../base/check.ts'
 import type { Progress } from '../base/progress.ts'
 import { VERSION_METHODS, type LowSpace, type VersionApi } from './api-versions.ts'
+import type { StatusResult } from './api-status.ts'
 
 export interface Method<P, R> {
   params: P
@@ -369,22 +370,6 @@ export interface LeaseResult {
   epoch: number
   /** `granted`: given to `holder`, which has not used it yet. */
   state: 'free' | 'held' | 'granted'
-}
-
-export interface StatusResult {
-  device: string | null
-  fleet: string | null
-  role: Role | null
-  home: string
-  peers: number
-  online: string[]
-  running: string[]
-  /** Everything this home stores. */
-  bytes_stored: number
-  /** Free on its file system. */
-  bytes_free: number
-  /** Absent while that is enough. */
-  low_space?: LowSpace
 }
 
 export interface ConfigParams {

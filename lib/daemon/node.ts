@@ -14,6 +14,7 @@ import { Registry, localKey, logKeys, type FleetIdentity, type ParcelInfo } from
 import { Pairing } from '../fleet/pairing.ts'
 import { OVERLAY_SUFFIX } from '../runner/overlay-key.ts'
 import { LeaseKeeper } from '../lease/index.ts'
+import { Contradictions } from '../net/contradictions.ts'
 import { Network } from '../net/network.ts'
 import type { BlockSet } from '../base/block-set.ts'
 import { DedupIndex } from '../store/dedup-index.ts'
@@ -46,6 +47,7 @@ export class FleetNode extends ReadyResource {
   readonly registry: Registry
   readonly leases: LeaseKeeper
   readonly network: Network
+  readonly contradictions: Contradictions
   readonly versions: Versions
   readonly replicas: Replicas
   readonly lowSpace = new LowSpaceWatch(this)
@@ -80,6 +82,11 @@ export class FleetNode extends ReadyResource {
     this.registry = new Registry({ identity, store: this.store, keysDirectory: paths.keys })
     this.leases = new LeaseKeeper({ log: this.registry, keys: identity.device })
     this.peerApi = new PeerApi(this)
+    this.contradictions = new Contradictions({
+      directory: paths.contradictions,
+      store: this.store,
+      mayServe: (log) => this.#isFleetLog(log)
+    })
     this.network = new Network({
       keyPair: identity.device,
       topic: identity.topic,
@@ -89,7 +96,7 @@ export class FleetNode extends ReadyResource {
       members: () => this.#memberKeys(),
       pairingOpen: () => this.pairing?.openInvites > 0,
       mayServe: (_peer, log) => this.#isFleetLog(log),
-      handlers: this.peerApi.handlers()
+      handlers: { ...this.peerApi.handlers(), ...this.contradictions.handlers }
     })
     this.versions = new Versions({
       store: this.store,
@@ -120,6 +127,11 @@ export class FleetNode extends ReadyResource {
     const see = (key: Buffer) => void this.#seen.set(key.toString('hex'), Date.now())
     this.network.on('peer-add', see)
     this.network.on('peer-remove', see)
+    await this.contradictions.ready()
+    this.contradictions.watch(this.network)
+    this.contradictions.on('found', ({ log }: { log: Buffer }) =>
+      this.logger.warn({ log: log.toString('hex') }, 'Two histories of a log were signed')
+    )
     await this.network.ready()
     this.pairing = new Pairing({
       swarm: this.network.swarm,
@@ -142,6 +154,7 @@ export class FleetNode extends ReadyResource {
     await this.runners.detach()
     await this.pairing?.close()
     await this.network.close()
+    await this.contradictions.close()
     await this.registry.close()
     await this.indexer.close()
     await this.index.close()

@@ -57,9 +57,7 @@ export class Replicas {
     const names = infos.map(({ version }) => version.toString('hex'))
     const params = { parcel: infos[0].parcel.toString('hex'), versions: names }
     const opts = { timeoutMs: ASK_TIMEOUT_MS }
-    const answer = await this.#node.network
-      .call(peer, 'holds.each', params, opts)
-      .catch(() => null)
+    const answer = await this.#node.network.call(peer, 'holds.each', params, opts).catch(() => null)
     // It said nothing: what it said before still counts.
     if (!Array.isArray(answer) || answer.length !== infos.length) return
     for (const [i, name] of names.entries()) {

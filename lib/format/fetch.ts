@@ -86,7 +86,7 @@ export const uint: Codec<number> = {
   }
 }
 
-const node: Codec<WireNode> = struct({ index: uint, size: uint, hash: bytes32 })
+export const node: Codec<WireNode> = struct({ index: uint, size: uint, hash: bytes32 })
 const nodes = list(node, NODES_MAX)
 const run = struct<Have['runs'][number]>({ start: uint, count: uint })
 

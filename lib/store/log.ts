@@ -15,9 +15,11 @@ import Hypercore from 'hypercore'
 import { assert, HyperparcelError } from '../base/errors.ts'
 import { BLOCK_BYTES_MAX } from '../base/limits.ts'
 import type { BlockRun, Log, LogProof } from './ports.ts'
+import type { SignedHead } from '../format/signed-head.ts'
 import { checkProof } from './check-proof.ts'
 import { keepTree } from './keep-tree.ts'
 import { isStorageError, isWriteError, storeError } from './store-errors.ts'
+import { signedHead, verifyHead } from './signed-head.ts'
 import { subtractRuns } from './runs.ts'
 
 /** What a log needs from the store around it. */
@@ -241,6 +243,23 @@ export class StoredLog extends EventEmitter implements Log {
         })
       }
     })
+  }
+
+  /**
+   * What was signed of it at the durable length, and what its first `at` blocks were, or all of them where it is
+   * shorter. Null where nothing is known of it.
+   */
+  async signedHead(at: number): Promise<SignedHead | null> {
+    const length = this.#durableLength
+    if (length === 0 || at === 0) return null
+    return this.#use((core) =>
+      signedHead(core, length, Math.min(at, length), this.#durableSignature)
+    )
+  }
+
+  /** Hash of the tree of the first `at` blocks that a head shows; null where it is not what the author signed. */
+  verifyHead(head: SignedHead): Promise<Buffer | null> {
+    return this.#use((core) => verifyHead(core, head))
   }
 
   /** Of all its blocks together, stored here or not. */

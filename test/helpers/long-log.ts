@@ -8,26 +8,17 @@ import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import Corestore from 'corestore'
 import type Hypercore from 'hypercore'
-import sodium from 'sodium-universal'
 import { openStorage } from '../../lib/store/cores.ts'
+import { parentOf } from '../../lib/store/tree.ts'
 import { CORES_DIRECTORY } from '../../lib/store/log-store.ts'
 
 const BLOCK_BYTES = 60_000
 const PAGE_BITS = 32_768
-const PARENT = Buffer.from([1])
 
 interface Session {
-  createTreeBatch(): TreeBatch
+  createTreeBatch(): Hypercore.TreeBatch
   createWriteBatch(): WriteBatch
   flush(): Promise<unknown>
-}
-
-interface TreeBatch {
-  fork: number
-  roots: Hypercore.Node[]
-  length: number
-  byteLength: number
-  hash(): Buffer
 }
 
 interface WriteBatch {
@@ -38,7 +29,7 @@ interface WriteBatch {
 
 interface Internals {
   state: Session
-  verifier: { sign(batch: TreeBatch, keyPair: unknown): Buffer }
+  verifier: { sign(batch: Hypercore.TreeBatch, keyPair: unknown): Buffer }
   header: { keyPair: unknown }
 }
 
@@ -85,7 +76,7 @@ async function lengthen(core: Hypercore, { length, page }: LongLogOptions): Prom
   for (; blocks * 2 <= length; blocks *= 2) {
     // Subtrees of as many blocks beside it, up to the largest one that the length has.
     const sibling = subtree(root.index + 2 * blocks, blocks)
-    const parent = { ...parentOf(root, sibling), index: root.index + blocks }
+    const parent = parentOf(root, sibling)
     for (const node of [sibling, parent]) tx.putTreeNode(node)
     root = parent
   }
@@ -119,14 +110,4 @@ async function lengthen(core: Hypercore, { length, page }: LongLogOptions): Prom
 
 function subtree(index: number, blocks: number): Hypercore.Node {
   return { index, size: blocks * BLOCK_BYTES, hash: randomBytes(32) }
-}
-
-/** As Hypercore hashes the parent of two nodes. */
-function parentOf(left: Hypercore.Node, right: Hypercore.Node): { size: number; hash: Buffer } {
-  const size = left.size + right.size
-  const bytes = Buffer.alloc(8)
-  bytes.writeBigUInt64LE(BigInt(size))
-  const hash = Buffer.alloc(32)
-  sodium.crypto_generichash_batch(hash, [PARENT, bytes, left.hash, right.hash])
-  return { size, hash }
 }

@@ -14,6 +14,16 @@ declare module 'hypercore' {
       hash: Buffer
     }
 
+    /** Internal: the tree at a length, as signatures cover it. */
+    interface TreeBatch {
+      fork: number
+      roots: Node[]
+      length: number
+      byteLength: number
+      hashCached: Buffer | null
+      hash(): Buffer
+    }
+
     interface Proof {
       fork: number
       block: { index: number; value: Buffer | null; nodes: Node[] } | null
@@ -46,9 +56,15 @@ declare module 'hypercore' {
         firstSet(position: number): number
         firstUnset(position: number): number
       }
+      /** Internal: null before anything is known of the log. */
+      readonly verifier: {
+        verify(batch: Hypercore.TreeBatch, signature: Buffer): boolean
+        sign(batch: Hypercore.TreeBatch, keyPair: unknown): Buffer
+      } | null
       /** Internal too: one transaction of the store a call. */
       readonly state: {
         createWriteBatch(): { deleteTreeNode(index: number): void }
+        createTreeBatch(): Hypercore.TreeBatch
       }
     }
 

@@ -19,7 +19,15 @@ export const status: CliCommand = {
       ['running', result.running.length === 0 ? 'nothing' : result.running.join(', ')],
       ['stored', `${formatBytes(result.bytes_stored)}, ${formatBytes(result.bytes_free)} free`]
     ])
+    for (const { author, parcel } of result.conflicts ?? []) {
+      const of = parcel === null ? 'what it tells the fleet' : parcel
+      context.note(conflictText(author ?? 'A device', of))
+    }
     warnOfLowSpace(context, result.low_space)
     return { json: result, text }
   }
+}
+
+function conflictText(author: string, of: string): string {
+  return `${author} has signed two histories of its log of ${of}: its home was copied or set back to an older state, and both copies went on. This device keeps the first that it saw, and the proof.`
 }

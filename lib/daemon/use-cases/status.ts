@@ -2,8 +2,10 @@
 import { readFileSync } from 'node:fs'
 import { readdir, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
+import type { StatusResult } from '../api-status.ts'
 import type { Params, Result } from '../api.ts'
 import type { Daemon } from '../daemon.ts'
+import type { FleetNode } from '../node.ts'
 
 /** The version in package.json, two levels above the built file's folder or three above the source's. */
 const PROGRAM_VERSION = readProgramVersion()
@@ -43,8 +45,28 @@ export async function status(daemon: Daemon): Promise<Result<'status'>> {
     running: running.map(({ parcel }) => node!.registry.parcel(parcel)?.name ?? ''),
     bytes_stored: await diskUsage(daemon.paths.store),
     bytes_free: bavail * bsize,
+    conflicts: conflicts(node),
     low_space: (await node?.lowSpace.look()) ?? undefined
   }
+}
+
+/** Logs of which two histories were seen; absent where there are none. */
+function conflicts(node: FleetNode | null): StatusResult['conflicts'] {
+  const found = node?.contradictions.list() ?? []
+  if (found.length === 0) return undefined
+  return found.map(({ log, device, seen, lengths }) => {
+    const owner = node!.registry.logOwner(log)
+    const author =
+      owner?.device ?? node!.registry.registryLogs().find((known) => known.log.equals(log))?.device
+    return {
+      log: log.toString('hex'),
+      parcel: owner === null ? null : (node!.registry.parcel(owner.parcel)?.name ?? null),
+      author: author == null ? null : node!.registry.nameOf(author),
+      shown_by: node!.registry.nameOf(device),
+      lengths,
+      seen: new Date(seen).toISOString()
+    }
+  })
 }
 
 export async function config(

@@ -1,5 +1,6 @@
 /** What the commands about parcels and versions as a whole ask of the daemon, and what they print. */
 import test from 'brittle'
+import type { LogConflict } from '../../../lib/daemon/api-status.ts'
 import type { VerifyResult } from '../../../lib/daemon/api-versions.ts'
 import { runCli } from '../../helpers/cli.ts'
 import { startFakeDaemon } from '../../helpers/fake-daemon.ts'
@@ -181,4 +182,25 @@ test('stats as text', async (t) => {
   for (const line of ['3, of 1 parcel', '3 : 1', 'work (running):', 'at least', 'office']) {
     t.ok(stdout.includes(line), line)
   }
+})
+
+test('status tells of logs with two histories', async (t) => {
+  const conflict: LogConflict = {
+    log: 'aa'.repeat(32),
+    parcel: 'work',
+    author: 'office',
+    shown_by: 'laptop',
+    lengths: [7, 9],
+    seen: '2026-01-02T03:04:05.678Z'
+  }
+  const conflicts = [conflict]
+  const glance = { device: 'a', fleet: null, role: null, home: '/', peers: 0, online: [] }
+  const { paths } = await startFakeDaemon(t, {
+    status: () => ({ ...glance, running: [], bytes_stored: 0, bytes_free: 0, conflicts })
+  })
+  const argv = ['--home', paths.home, 'status']
+  const text = await runCli(argv)
+  t.ok(text.stderr.includes('office has signed two histories of its log of work'), text.stderr)
+  const json = await runCli([...argv, '--json'])
+  t.alike([json.stderr, json.json['conflicts']], ['', conflicts])
 })

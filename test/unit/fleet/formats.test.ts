@@ -24,6 +24,13 @@ import {
 import { CARD_FILE, DEVICE_KEY_FILE, FLEET_FILE } from '../../../lib/format/key-file.ts'
 import { decodeLeaseEntry, encodeLeaseEntry } from '../../../lib/format/lease.ts'
 import { RECORD_KIND, decodeRecord, encodeRecord } from '../../../lib/format/registry.ts'
+import {
+  decodeContradiction,
+  decodeHead,
+  encodeContradiction,
+  encodeHead,
+  type SignedHead
+} from '../../../lib/format/signed-head.ts'
 import type { RecordDraft, RecordKind } from '../../../lib/format/registry.ts'
 
 const DIRECTORY = fileURLToPath(new URL('../../../../test/fixtures/format-1/', import.meta.url))
@@ -86,6 +93,21 @@ const drafts: { [K in RecordKind]: RecordDraft & { kind: K } } = {
     }
   },
   lease: { kind: 'lease', body: { entry: encodeLeaseEntry(lease) } }
+}
+
+const head: SignedHead = {
+  log: fill(32, 39),
+  length: 7,
+  at: 5,
+  roots: [
+    { index: 3, size: 240_000, hash: fill(32, 40) },
+    { index: 8, size: 60_000, hash: fill(32, 41) }
+  ],
+  more: [
+    { index: 10, size: 60_000, hash: fill(32, 42) },
+    { index: 12, size: 60_000, hash: fill(32, 43) }
+  ],
+  signature: fill(67, 44)
 }
 
 /** File name → what makes it, and what reads and writes it again. */
@@ -168,6 +190,20 @@ const documents: Record<string, { make: () => Buffer; again: (data: Buffer) => B
         records: [fill(100, 34)]
       }),
     again: (data) => FLEET_FILE.encode(FLEET_FILE.decode(data))
+  },
+  'signed-head': {
+    make: () => encodeHead(head),
+    again: (data) => encodeHead(decodeHead(data))
+  },
+  contradiction: {
+    make: () =>
+      encodeContradiction({
+        device: fill(32, 37),
+        seen: TIME,
+        first: encodeHead(head),
+        second: encodeHead({ ...head, length: 6, signature: fill(64, 38) })
+      }),
+    again: (data) => encodeContradiction(decodeContradiction(data))
   },
   cards: {
     make: () => CARD_FILE.encode({ cards: [fill(100, 35)], formerLogs: [fill(32, 36)] }),
