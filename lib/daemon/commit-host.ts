@@ -10,6 +10,7 @@
  * - Whatever it was told to be stored stays stored until it is published or another one begins (`needs`).
  */
 import { randomInt } from 'node:crypto'
+import { faultPoint } from '../base/fault-point.ts'
 import { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_ID_BYTES, IPC_FRAME_BYTES_MAX, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
 import { Reply } from '../ipc/channel.ts'
@@ -72,6 +73,7 @@ export class CommitHost {
     if (id !== this.#id) throw stale()
     this.#commit = { id, log }
     this.#needs = { log: log.key, from: log.length, found: new BlockSet() }
+    faultPoint('begun')
     return {
       commit: id,
       firstBlock: log.length,
@@ -123,7 +125,9 @@ export class CommitHost {
         throw malformed()
       }
       await appendAt(log, first, blocks)
+      faultPoint('appended')
       await this.#opts.index.add(log.key, first, chunks, ids)
+      faultPoint('indexed')
     })
   }
 
@@ -141,9 +145,12 @@ export class CommitHost {
     return this.#next(params.commit, async (log) => {
       this.#commit = null
       await appendAt(log, params.block, [record])
+      faultPoint('recorded')
       await this.#opts.index.add(log.key, params.block, [0], Buffer.alloc(0))
       await this.#opts.store.flush()
+      faultPoint('flushed')
       await this.#opts.announce(params, log.key, params.block)
+      faultPoint('announced')
       this.#needs = null
     })
   }

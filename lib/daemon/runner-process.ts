@@ -8,6 +8,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../base/clock.ts'
 import { HyperparcelError } from '../base/errors.ts'
+import { FAULT_ENVIRONMENT } from '../base/fault-point.ts'
 import { NODE_ARGUMENTS, RUNNER_MALLOC } from '../base/node-process.ts'
 import { Channel, type CallOptions, type Handlers } from '../ipc/channel.ts'
 import type { RunnerApi } from '../runner/protocol.ts'
@@ -61,7 +62,12 @@ export async function startRunner(
       cwd: '/',
       detached: true,
       stdio: ['ignore', log.fd, log.fd],
-      env: { ...RUNNER_MALLOC, PATH: process.env['PATH'], UV_THREADPOOL_SIZE: '8' }
+      env: {
+        ...RUNNER_MALLOC,
+        ...FAULT_ENVIRONMENT,
+        PATH: process.env['PATH'],
+        UV_THREADPOOL_SIZE: '8'
+      }
     })
     child.once('error', (err) => (ended = err.message))
     child.once('exit', (code, signal) => (ended = signal ?? `exit code ${code}`))

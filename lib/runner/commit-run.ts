@@ -1,4 +1,5 @@
 /** One commit from start to end: the same for an import, a snapshot of a running VM and writable exports. */
+import { faultPoint } from '../base/fault-point.ts'
 import { HyperparcelError } from '../base/errors.ts'
 import type { ProgressReporter } from '../base/progress.ts'
 import type { Trace } from '../base/trace.ts'
@@ -73,7 +74,9 @@ export async function storeVersion(
     })
   }
   const meta = metaOf(context, params, machine)
-  return { sink, ...(await commit.finish(meta, volumes, state, context.ahead.bytesStored)) }
+  const made = await commit.finish(meta, volumes, state, context.ahead.bytesStored)
+  faultPoint('stored')
+  return { sink, ...made }
 }
 
 /** Makes the version exist, and goes on from it. Durable on return; on an error it does not exist. */
@@ -108,6 +111,7 @@ export async function publish(context: Context, made: NewVersion): Promise<void>
     if (!(await settle(context, UNDECIDED_MS))) throw err
     return
   }
+  faultPoint('published')
   context.advance(record, id)
 }
 

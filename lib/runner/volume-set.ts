@@ -5,6 +5,7 @@
 import { access, rm } from 'node:fs/promises'
 import path from 'node:path'
 import safetyCatch from 'safety-catch'
+import { faultPoint } from '../base/fault-point.ts'
 import { SegmentCache } from '../volume/segment-cache.ts'
 import { MapBase } from '../volume/map-base.ts'
 import { ZeroBase, type VolumeBase } from '../volume/base.ts'
@@ -85,6 +86,7 @@ export class VolumeSet {
   /** Drops the overlays: a version has everything, or the user wants it gone. All of them, also when one fails. */
   async destroy(): Promise<void> {
     await settled([...this.#volumes.values()].map((volume) => volume.overlay?.destroy()))
+    faultPoint('released')
     await this.close()
   }
 
@@ -174,6 +176,7 @@ export class FrozenSet {
   /** Notes which commit takes this generation, durably, before that version exists. */
   async markCommit(version: Buffer): Promise<void> {
     for (const frozen of this.#frozen.values()) await frozen.markCommit(version.toString('hex'))
+    faultPoint('marked')
   }
 
   /**
@@ -191,6 +194,7 @@ export class FrozenSet {
         frozen?.abandon()
       }
     }
+    faultPoint('released')
   }
 
   abandon(): void {

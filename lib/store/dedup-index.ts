@@ -13,6 +13,7 @@ import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import ReadyResource from 'ready-resource'
 import safetyCatch from 'safety-catch'
+import { faultPoint } from '../base/fault-point.ts'
 import { CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
 import {
   ID_FILE_SUFFIX,
@@ -97,8 +98,10 @@ export class DedupIndex extends ReadyResource {
         this.#table.add(ids, at++, handle, first + i, slot)
       }
     }
+    faultPoint('tabled')
     try {
       await (await this.#files[handle]).put(first, chunks, ids)
+      faultPoint('noted')
     } catch (err) {
       safetyCatch(err) // Not known there, as if it were lost: it can be read from the segments again.
     }

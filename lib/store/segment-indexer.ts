@@ -7,6 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
+import { faultPoint } from '../base/fault-point.ts'
 import { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
 import { openSegmentIds } from '../chunk/segment.ts'
@@ -192,6 +193,7 @@ export class SegmentIndexer {
       const key = this.#idKeyOf(log.key)
       if (key === null) return void this.#keyless.add(log.key.toString('hex'))
       const ids = openSegmentIds(data, log.key, block, key)
+      faultPoint('found')
       await this.#index.add(log.key, block, [ids.byteLength / CHUNK_ID_BYTES], ids)
     } catch (err) {
       safetyCatch(err)

@@ -2,6 +2,7 @@
  * Syncs of one file, shared by all who need one. A sync that failed is never forgotten: the kernel reports an error
  * once and may have dropped the data, so all later ones fail too.
  */
+import { faultPoint } from '../base/fault-point.ts'
 import { HyperparcelError } from '../base/errors.ts'
 import type { OverlayFile } from './overlay-file.ts'
 import { SharedSync } from './shared-sync.ts'
@@ -42,7 +43,9 @@ export class FileSync {
     this.unsynced = false
     const succeeded = this.#begin()
     try {
+      faultPoint('syncing')
       await this.#file.datasync()
+      faultPoint('synced')
     } catch (err) {
       this.failure = new HyperparcelError(
         'SYNC_FAILED',

@@ -2,6 +2,7 @@
  * The header of an overlay file on disk. Two copies, written in turns and synced, so that a torn write leaves
  * the other one; the valid copy with the higher counter counts.
  */
+import { faultPoint } from '../base/fault-point.ts'
 import { HyperparcelError } from '../base/errors.ts'
 import {
   OVERLAY_HEADER_BYTES,
@@ -72,7 +73,9 @@ export class HeaderWriter {
         error === null ? resolve() : reject(error)
       )
     })
+    faultPoint('headed')
     await this.#sync()
+    faultPoint('header-synced')
     this.#current = header
   }
 }

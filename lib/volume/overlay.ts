@@ -13,6 +13,7 @@
 import sodium from 'sodium-universal'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError, assert } from '../base/errors.ts'
+import { faultPoint } from '../base/fault-point.ts'
 import { CHUNK_BYTES } from '../base/limits.ts'
 import { KEY_BYTES } from '../chunk/aead.ts'
 import { OVERLAY_ID_BYTES, SLOT_KIND, type OverlayHeader } from '../format/overlay.ts'
@@ -287,6 +288,7 @@ export class Overlay implements SlotSink {
         } finally {
           releasing = false
         }
+        faultPoint('raised')
         swap()
         this.#pool.retire(generations.drop())
       },

@@ -9,6 +9,7 @@
  * - A slot of a failed batch is wiped before it is free again, so that recovery never finds a write that was
  *   reported as failed.
  */
+import { faultPoint } from '../base/fault-point.ts'
 import type { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_BYTES } from '../base/limits.ts'
 import { SLOT_BYTES, SLOT_DATA_AT, SLOT_KIND, slotPosition } from '../format/overlay.ts'
@@ -251,7 +252,9 @@ export class SlotWriter {
 
   async #writeTo(batch: SlotBatch, grow: boolean): Promise<void> {
     await this.#sink.place(batch, grow)
+    faultPoint('placed')
     const failure = await this.#pwrite(batch)
+    faultPoint('written')
     if (failure === null) return
     await this.#wipe(batch.fresh)
     this.#sink.unplace(batch)
