@@ -7,13 +7,9 @@ import path from 'node:path'
 import test from 'brittle'
 import type { Assert } from 'brittle'
 import { FAULT_POINTS } from '../../lib/base/fault-point.ts'
-import { loadIdentity, localKey } from '../../lib/fleet/index.ts'
-import { unsealOverlayKey } from '../../lib/runner/overlay-key.ts'
-import { ZeroBase } from '../../lib/volume/base.ts'
-import { Overlay } from '../../lib/volume/overlay.ts'
-import { Volume } from '../../lib/volume/volume.ts'
 import { Fleet, type Device, type Json } from '../helpers/devices.ts'
 import { rawImage, tool } from '../helpers/images.ts'
+import { keptOverlay } from '../helpers/kept-overlay.ts'
 import { Random } from '../helpers/random.ts'
 import { need } from '../helpers/requirements.ts'
 import { until } from '../helpers/until.ts'
@@ -59,7 +55,7 @@ test('killed at any step of a commit', { timeout: 400_000 }, async (t) => {
       version++
       data.copy(content, offset)
     } else {
-      const kept = await flushed(home, offset, WRITE_BYTES)
+      const kept = await keptOverlay(home, offset, WRITE_BYTES)
       t.ok(kept.equals(data), 'what was flushed is in the overlay')
       await home.ok(['discard', 'work', '--yes'])
     }
@@ -90,22 +86,6 @@ test('killed at any step of a rebuild of the dedup index', { timeout: 300_000 },
   const { versions } = (await home.ok(['log', 'again'])) as { versions: Json[] }
   t.is(versions[0]['bytes_new'], 0, 'all of it was found again')
 })
-
-/** What the overlay of the only disk has there, as a resume would find it. */
-async function flushed(home: Device, offset: number, bytes: number): Promise<Buffer> {
-  const identity = await loadIdentity(path.join(home.home, 'keys'))
-  const key = localKey(identity!.device, 'local overlay')
-  const name = (await home.leftovers()).find((file) => file.endsWith('disk0.overlay'))
-  if (name === undefined) return Buffer.alloc(0)
-  const overlay = await Overlay.open(path.join(home.home, 'parcels', name), {
-    unsealKey: (sealed) => unsealOverlayKey(sealed, key)
-  })
-  const volume = new Volume(new ZeroBase(DISK_BYTES), overlay)
-  const data = Buffer.alloc(bytes)
-  await volume.pread(data, offset)
-  await volume.close()
-  return data
-}
 
 /** The newest version has that content. */
 async function same(t: Assert, home: Device, content: Buffer, out: string): Promise<void> {

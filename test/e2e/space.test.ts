@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import test from 'brittle'
 import { Fleet, type Device, type Json } from '../helpers/devices.ts'
 import { rawImage } from '../helpers/images.ts'
+import { keptOverlay } from '../helpers/kept-overlay.ts'
 import { Random } from '../helpers/random.ts'
 import { need, type RequirementName } from '../helpers/requirements.ts'
 import { until } from '../helpers/until.ts'
@@ -75,6 +76,44 @@ test(
     t.is((await home.ok(['verify']))['bad'], 0)
   }
 )
+
+test('a disk that fills up before and within a commit', { timeout: 180_000 }, async (t) => {
+  if (!need(t, 'root', 'qemu', 'qemu-tools', 'nbd-tools')) return
+  const fleet = await Fleet.open(t)
+  const home = await deviceOn(fleet, 300)
+  const random = new Random()
+  const file = path.join(fleet.directory, 'image')
+  const out = path.join(fleet.directory, 'out')
+  await rawImage(file, 24 * MIB, [{ offset: 0, data: random.bytes(24 * MIB) }])
+  await home.create('work', ['--disk', file, '--memory', '64M'])
+  const data = random.bytes(24 * MIB)
+  const written = path.join(fleet.directory, 'written')
+  await rawImage(written, data.length, [{ offset: 0, data }])
+  const write = async (freeMib: number | null) => {
+    const serving = home.start(['serve', 'work', '--writable'])
+    const { volumes } = (await serving.first()) as { volumes: { disk0: string } }
+    await run('nbdcopy', ['--flush', written, volumes.disk0])
+    if (freeMib !== null) await fill(home, freeMib)
+    return serving.interrupt()
+  }
+  // Not enough room to begin with, and enough for a part.
+  for (const freeMib of [2, 24]) {
+    const failed = await write(freeMib)
+    t.alike([failed.code, failed.error?.code], [1, 'DISK_FULL'], JSON.stringify(failed.json))
+    t.is((await home.ok(['verify']))['bad'], 0)
+    await home.ok(['export', 'work', out])
+    await run('cmp', [file, out])
+    await rm(path.join(home.home, 'fill'))
+    for (const kind of ['daemon', 'runner'] as const) await home.kill(kind)
+    const kept = await keptOverlay(home, 0, data.length)
+    t.ok(kept.equals(data), 'the version is as it was, and nothing that was flushed is lost')
+    await home.ok(['discard', 'work', '--yes'])
+  }
+  t.is((await write(null)).json['version'], 2, 'with room it works')
+  await home.ok(['export', 'work', out])
+  await run('cmp', [written, out])
+  t.is((await home.ok(['verify']))['bad'], 0)
+})
 
 test('a VM on a disk that fills up', { timeout: 240_000 }, async (t) => {
   if (!need(t, ...NEEDS)) return
