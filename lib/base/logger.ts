@@ -3,6 +3,7 @@
  * Never keys, phrases, invites or plaintext: log names, numbers and codes.
  * `HYPERPARCEL_LOG` chooses the level: debug, info (the default), warn, error, silent.
  */
+import { fstatSync, writeSync } from 'node:fs'
 import { pino, type DestinationStream } from 'pino'
 import { HyperparcelError } from './errors.ts'
 
@@ -24,13 +25,14 @@ export interface LoggerOptions {
   write?: (line: string) => void
 }
 
+const STDERR = 2
 const LEVELS = ['debug', 'info', 'warn', 'error', 'silent']
 const LEVEL_NAMES: Record<number, string> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' }
 
 export function createLogger(opts: LoggerOptions): Logger {
   const asked = opts.level ?? process.env['HYPERPARCEL_LOG'] ?? 'info'
   const text = (opts.format ?? (process.stderr.isTTY ? 'text' : 'json')) === 'text'
-  const write = opts.write ?? ((line: string) => void process.stderr.write(line))
+  const write = opts.write ?? writerOf(STDERR)
   const destination: DestinationStream = {
     write: (line) => write(text ? plain(line) : line)
   }
@@ -53,6 +55,21 @@ export const noLogger: Logger = {
   warn() {},
   error() {},
   child: () => noLogger
+}
+
+/** A log that cannot be written, because its disk is full, is lost: nothing ends for that. */
+function writerOf(fd: number): (line: string) => void {
+  const found = fstatSync(fd)
+  if (found.isFIFO() || found.isSocket() || process.stderr.isTTY) {
+    return (line) => void process.stderr.write(line)
+  }
+  return (line) => {
+    try {
+      writeSync(fd, line)
+    } catch {
+      // there is nowhere to say so
+    }
+  }
 }
 
 /** An error with its causes; a stack only for bugs, which have no code of ours. */

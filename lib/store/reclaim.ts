@@ -12,7 +12,7 @@ const FORCE_BLOBS = 1
 const LEAVE_BLOBS = 2
 const ALL_LEVELS = 2
 /** Less than that is not worth the writing: bytes, and a share of all. */
-const GARBAGE_BYTES_MIN = 4 * 1024 ** 2
+const GARBAGE_BYTES_MIN = 1024 ** 2
 const GARBAGE_SHARE_MIN = 0.02
 /** Of the oldest files, at most that share at once. */
 const SHARE_MAX = 0.25

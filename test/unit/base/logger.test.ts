@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { open } from 'node:fs/promises'
 import test from 'brittle'
 import { HyperparcelError } from '../../../lib/base/errors.ts'
 import { createLogger } from '../../../lib/base/logger.ts'
@@ -30,4 +33,22 @@ test('plain lines for a terminal', (t) => {
   logger.error({ err: new HyperparcelError('DISK_FULL', 'No space') }, 'stopped')
   t.ok(/^\d\d:\d\d:\d\d\.\d{3} info daemon: online peers=2\n$/.test(lines[0]), lines[0])
   t.ok(lines[1].endsWith(' error daemon: stopped: No space (DISK_FULL)\n'), lines[1])
+})
+
+test('a log on a full disk ends nobody', async (t) => {
+  const full = await open('/dev/full', 'w')
+  const module = new URL('../../../lib/base/logger.js', import.meta.url).href
+  const program = `
+    const { createLogger } = await import(${JSON.stringify(module)})
+    const logger = createLogger({ name: 'runner' })
+    for (let i = 0; i < 3; i++) logger.error({ i }, 'said to nobody')
+    process.stdout.write('alive')`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
+    stdio: ['ignore', 'pipe', full.fd]
+  })
+  let said = ''
+  child.stdout!.on('data', (data: Buffer) => (said += data.toString()))
+  const [code] = (await once(child, 'close')) as [number | null]
+  await full.close()
+  t.alike([code, said], [0, 'alive'])
 })
