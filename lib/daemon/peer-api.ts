@@ -209,6 +209,13 @@ export class PeerApi {
     if (!runners.inUse(parcel.id)) return
     const { name } = registry
     const self = registry.nameOf(peer)
+    const runner = runners.get(parcel.id)
+    if (runner !== null && runner.purpose !== 'vm') {
+      throw new HyperparcelError('LEASE_HELD', `${name} uses ${parcel.name} without its VM`, {
+        hint: 'End that there, for example Ctrl-C where `hyperparcel serve` runs; then try again.',
+        context: { parcel: parcel.name, holder: name, running: false }
+      })
+    }
     throw new HyperparcelError('LEASE_HELD', `${name} runs ${parcel.name} at the moment`, {
       hint: `Take it over from here with \`hyperparcel resume ${parcel.name} --handoff\`, or suspend it there: \`hyperparcel suspend ${parcel.name} --to ${self}\`.`,
       context: { parcel: parcel.name, holder: name, running: true }

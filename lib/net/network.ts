@@ -31,6 +31,8 @@ import { Reconnector } from './reconnect.ts'
 import type { Source } from './source.ts'
 
 /** A candidate that did not become a device by then is disconnected. */
+/** Of our DHT socket, or another one where it is taken. Not HyperDHT's own default, which `hyperparcel dht` listens on. */
+const PORT = 49757
 const CANDIDATE_MS = 60_000
 const CALL_TIMEOUT_MS = 10_000
 /** A polite goodbye to a DHT that does not answer may take that long. */
@@ -127,7 +129,10 @@ export class Network extends ReadyResource {
     this.swarm = new Hyperswarm({
       keyPair,
       bootstrap,
-      ...(isOnLoopback(bootstrap) ? { dht: new HyperDHT({ bootstrap, host: '127.0.0.1' }) } : {}),
+      port: PORT,
+      ...(isOnLoopback(bootstrap)
+        ? { dht: new HyperDHT({ bootstrap, host: '127.0.0.1', port: PORT }) }
+        : {}),
       firewall: (publicKey) => this.#admission.roleOf(publicKey) === 'stranger'
     })
     this.swarm.on('connection', (connection: Connection) => this.#onconnection(connection))

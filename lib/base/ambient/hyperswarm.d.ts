@@ -6,6 +6,8 @@ declare module 'hyperswarm' {
 
   namespace Hyperswarm {
     interface Options {
+      /** Of the DHT socket; another one where it is taken. */
+      port?: number
       keyPair?: HyperDHT.KeyPair
       bootstrap?: HyperDHT.Address[]
       dht?: HyperDHT

@@ -176,7 +176,8 @@ async function waitReplicas(
     const found = await node.replicas.count(info)
     if (found >= wanted) return found
     context.progress({ phase: 'waiting for replicas', done: found, total: wanted, unit: 'items' })
-    await sleep(REPLICA_POLL_MS, undefined, { signal: context.signal })
+    await sleep(REPLICA_POLL_MS, undefined, { signal: context.signal }).catch(safetyCatch)
+    context.signal.throwIfAborted() // its reason says that it was an interrupt
   }
 }
 
