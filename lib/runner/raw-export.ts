@@ -12,39 +12,57 @@ import type { VolumeBase } from '../volume/base.ts'
 /** Leaves under way at once, 4 MiB each: one is written while others are read. */
 const LANES = 3
 
-/** `file` is empty. Rejects with `EXPORT_FAILED` where it cannot be written, or with what a read failed with. */
+/**
+ * `file` is empty. Rejects with `EXPORT_FAILED` where it cannot be written, with what a read failed with, or at once
+ * with the signal's reason: a read that waits for a peer may never end, and writes nothing then.
+ */
 export async function exportRaw(
   map: VolumeMap,
   base: VolumeBase,
   file: string,
   signal: AbortSignal
 ): Promise<void> {
+  signal.throwIfAborted()
   const handle = await open(file, 'r+').catch(failed)
+  const aborted = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+  })
+  aborted.catch(() => {}) // seen below, if it comes in time
+  try {
+    await handle.truncate(base.sizeBytes).catch(failed)
+    const copied = copyLeaves(map, base, handle, signal)
+    copied.catch(() => {}) // when it was left behind
+    await Promise.race([copied, aborted])
+  } finally {
+    await handle.close() // after writes under way; later ones fail
+  }
+}
+
+async function copyLeaves(
+  map: VolumeMap,
+  base: VolumeBase,
+  handle: FileHandle,
+  signal: AbortSignal
+): Promise<void> {
   const idle = Array.from({ length: LANES }, () => new Lane(base, handle))
   const busy = new Set<Promise<unknown>>()
   let failure: Error | null = null
-  try {
-    await handle.truncate(base.sizeBytes).catch(failed)
-    for await (const { index, leaf } of map.dataLeaves()) {
-      while (idle.length === 0) await Promise.race(busy)
-      if (failure !== null) throw failure as Error
-      signal.throwIfAborted()
-      const lane = idle.pop()!
-      const copied: Promise<unknown> = lane
-        .copy(index * MAP_LEAF_CHUNKS, runsOf(leaf))
-        .catch((err: Error) => (failure ??= err))
-        .finally(() => {
-          busy.delete(copied)
-          idle.push(lane)
-        })
-      busy.add(copied)
-    }
-    await Promise.all(busy)
+  for await (const { index, leaf } of map.dataLeaves()) {
+    while (idle.length === 0) await Promise.race(busy)
     if (failure !== null) throw failure as Error
-  } finally {
-    await Promise.all(busy)
-    await handle.close()
+    signal.throwIfAborted()
+    const lane = idle.pop()!
+    const copied: Promise<unknown> = lane
+      .copy(index * MAP_LEAF_CHUNKS, runsOf(leaf))
+      .catch((err: Error) => (failure ??= err))
+      .finally(() => {
+        busy.delete(copied)
+        idle.push(lane)
+      })
+    busy.add(copied)
   }
+  await Promise.all(busy)
+  if (failure !== null) throw failure as Error
 }
 
 /** One leaf at a time, in memory of its own. */

@@ -3,6 +3,7 @@
  * export from it. `main.ts` owns the process, this the work.
  */
 import { mkdir } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError, assert } from '../base/errors.ts'
 import type { Progress } from '../base/progress.ts'
@@ -53,11 +54,16 @@ export interface SessionOptions {
 
 type RunnerHandlers = { [M in keyof RunnerApi]: Handler }
 
+/** An import or export that was told to end is waited for that long. */
+const WORK_END_MS = 2000
+
 export class Session {
   readonly #opts: SessionOptions
   #context: Context | null = null
   #vm: VmSession | null = null
   #served: { volumes: VolumeSet; exports: Exports } | null = null
+  /** An import or export under way, and what ends it. */
+  #work: { ended: Promise<unknown>; abort: AbortController } | null = null
 
   constructor(opts: SessionOptions) {
     this.#opts = opts
@@ -78,7 +84,8 @@ export class Session {
         this.#context = await Context.open(params, attachment, this.#opts.host)
         return null
       },
-      import: (params: ImportParams, { signal, event }) => this.#import(params, signal, event),
+      import: (params: ImportParams, { signal, event }) =>
+        this.#during(signal, (either) => this.#import(params, either, event)),
       start: (params: StartParams) => this.#start(params),
       snapshot: async (params: SnapshotParams, { event }) => {
         const summary = await this.#running().snapshot(params, event)
@@ -91,7 +98,8 @@ export class Session {
       },
       commitDisks: (params: CommitParams, { event }) => this.#commitDisks(params, event),
       serve: (params: ServeParams) => this.#serve(params),
-      export: (params: ExportParams, { signal, event }) => this.#export(params, signal, event),
+      export: (params: ExportParams, { signal, event }) =>
+        this.#during(signal, (either) => this.#export(params, either, event)),
       verify: (params: VerifyParams, { signal, event }) =>
         verifyVersions(this.#opts.host, params, signal, event),
       powerButton: async () => {
@@ -129,7 +137,23 @@ export class Session {
     }
   }
 
+  /** So that nothing is left behind when the session ends meanwhile. */
+  async #during<T>(signal: AbortSignal, run: (either: AbortSignal) => Promise<T>): Promise<T> {
+    const abort = new AbortController()
+    const ended = run(AbortSignal.any([signal, abort.signal]))
+    this.#work = { ended, abort }
+    try {
+      return await ended
+    } finally {
+      this.#work = null
+    }
+  }
+
   async close(dropOverlays: boolean): Promise<void> {
+    this.#work?.abort.abort(new HyperparcelError('INTERRUPTED', 'The session ended'))
+    const ended = this.#work?.ended.catch(safetyCatch)
+    if (ended !== undefined)
+      await Promise.race([ended, sleep(WORK_END_MS, undefined, { ref: false })])
     await this.#vm?.quit(dropOverlays)
     if (this.#served !== null) {
       await this.#served.exports.close()
