@@ -83,6 +83,7 @@ export class StoreAhead {
 
   async #run(): Promise<void> {
     for (const { pages } of this.#watched) pages.tick()
+    if (this.#watched.every(({ pages }) => pages.next(0, QUIET_ROUNDS) === -1)) return
     if (!(await this.#mayStore())) return
     for (const watched of this.#watched) {
       const taken = takePages(watched)

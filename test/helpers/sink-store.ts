@@ -12,6 +12,7 @@ import { DedupIndex } from '../../lib/store/dedup-index.ts'
 import { SegmentIndexer } from '../../lib/store/segment-indexer.ts'
 import type { SinkStore } from '../conformance/commit-sink.ts'
 import { channelPair } from './channels.ts'
+import { publishParams } from './publish-params.ts'
 import { createLogStore } from './stores.ts'
 
 const PURPOSE = 'parcel:test'
@@ -63,21 +64,4 @@ export async function createSinkStore(t: Assert, local: LocalBlocks = nothing): 
 const nothing: LocalBlocks = {
   read: () => Promise.resolve(null),
   refresh: () => Promise.resolve(false)
-}
-
-function publishParams(commit: number, block: number) {
-  return {
-    commit,
-    block,
-    version: randomBytes(32).toString('hex'),
-    number: 1,
-    parent: null,
-    lease: null,
-    time: 0,
-    message: '',
-    cause: 'create' as const,
-    bytesNew: 0,
-    bytesStored: 0,
-    hasMemory: false
-  }
 }

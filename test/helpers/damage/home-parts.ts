@@ -11,6 +11,7 @@ import { DedupIndex } from '../../../lib/store/dedup-index.ts'
 import { LogStore } from '../../../lib/store/log-store.ts'
 import { ReadOnlyStore } from '../../../lib/store/read-only-store.ts'
 import { SegmentIndexer } from '../../../lib/store/segment-indexer.ts'
+import { publishParams } from '../publish-params.ts'
 
 /** Of the log for commits. */
 export const PURPOSE = 'parcel:sample'
@@ -65,20 +66,7 @@ export class HomeParts {
   }
 
   async publish(sink: RemoteSink, record: Buffer, block: number): Promise<void> {
-    const params = {
-      commit: sink.commit,
-      block,
-      version: '00'.repeat(32),
-      number: 1,
-      parent: null,
-      lease: null,
-      time: 0,
-      message: '',
-      cause: 'create' as const,
-      bytesNew: 0,
-      bytesStored: 0,
-      hasMemory: true
-    }
+    const params = publishParams(sink.commit, block)
     await this.host.call('commit.publish', params, { attachments: [record] })
   }
 
