@@ -24,6 +24,7 @@ import { SegmentIndexer } from '../store/segment-indexer.ts'
 import type { Settings } from './config.ts'
 import { LowSpaceWatch } from './low-space.ts'
 import { PeerApi } from './peer-api.ts'
+import { ProactiveFetch } from './proactive.ts'
 import { Replicas } from './replicas.ts'
 import { Runners } from './runners.ts'
 import { settleUnfinished } from './unfinished.ts'
@@ -50,6 +51,7 @@ export class FleetNode extends ReadyResource {
   readonly contradictions: Contradictions
   readonly versions: Versions
   readonly replicas: Replicas
+  readonly proactive: ProactiveFetch
   readonly lowSpace = new LowSpaceWatch(this)
   readonly runners: Runners
   readonly peerApi: PeerApi
@@ -104,6 +106,7 @@ export class FleetNode extends ReadyResource {
       keysOf: (log) => this.keysOf(log)
     })
     this.replicas = new Replicas(this)
+    this.proactive = new ProactiveFetch(this)
     this.runners = new Runners(this)
   }
 
@@ -142,6 +145,7 @@ export class FleetNode extends ReadyResource {
     this.#follow()
     await settleUnfinished(this)
     await this.indexer.rebuild()
+    this.proactive.start()
   }
 
   /** Aborts when the daemon ends: for work in the background. */

@@ -1,12 +1,12 @@
 /**
- * What devices of one fleet ask of each other: cards, leases, handoffs, who holds what. The far side is an
+ * What devices of one fleet ask of each other: cards, leases, handoffs, who holds what, and to hold more. The far side is an
  * admitted device; what it sends is checked all the same.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import * as v from 'valibot'
 import { HyperparcelError } from '../base/errors.ts'
-import type { ParcelInfo } from '../fleet/index.ts'
+import type { ParcelInfo, VersionInfo } from '../fleet/index.ts'
 import {
   decodeLeaseEntry,
   encodeLeaseEntry,
@@ -16,6 +16,7 @@ import {
 import type { PeerHandlers } from '../net/calls.ts'
 import { headVersion } from './heads.ts'
 import type { FleetNode } from './node.ts'
+import type { FetchState } from './proactive.ts'
 import { suspendParcel } from './use-cases/suspend.ts'
 
 /** Versions asked about at once. */
@@ -36,10 +37,14 @@ const Entries = v.object({
   entries: v.pipe(v.array(v.pipe(v.string(), v.maxLength(64 * 1024))), v.maxLength(64))
 })
 
+const Bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+const FetchAnswer = v.object({ holds: v.boolean(), bytesLocal: Bytes, bytesTotal: Bytes })
+
 /** Newest lease entries that travel with an answer; older ones are in the registry. */
 const ENTRIES_SENT = 16
 const HANDOFF_TIMEOUT_MS = 600_000
 const LEASE_TIMEOUT_MS = 10_000
+const FETCH_TIMEOUT_MS = 10_000
 const INTRODUCTIONS_MAX = 5
 const RETRY_MS = 1000
 
@@ -63,6 +68,7 @@ export class PeerApi {
       cards: (params) => this.#takeCards(v.parse(Cards, params).cards),
       holds: (params) => this.#holds(v.parse(Holds, params)),
       'holds.each': (params) => this.#holdsEach(v.parse(HoldsEach, params)),
+      fetch: (params) => this.#fetch(v.parse(Holds, params)),
       'lease.request': (params, { peer }) => this.#grant(peer, v.parse(Parcel, params).parcel),
       'lease.deliver': (params) => this.#deliver(v.parse(Entries, params)),
       handoff: (params, { peer }) => this.#handoff(peer, v.parse(Parcel, params).parcel)
@@ -105,6 +111,17 @@ export class PeerApi {
     } catch {
       return false // it learns of the grant from the registry, when it is back
     }
+  }
+
+  /** Asks a device to fetch a version. Resolves with how far it is; rejects with `DISK_FULL`, `VERSION_NOT_FOUND` … */
+  async requestFetch(device: Buffer, info: VersionInfo, signal?: AbortSignal): Promise<FetchState> {
+    const answer = await this.#node.network.call(
+      device,
+      'fetch',
+      { parcel: info.parcel.toString('hex'), version: info.version.toString('hex') },
+      { timeoutMs: FETCH_TIMEOUT_MS, signal }
+    )
+    return v.parse(FetchAnswer, answer)
   }
 
   async #ask(
@@ -155,6 +172,15 @@ export class PeerApi {
     const runs = this.#node.runners.get(Buffer.from(parcel, 'hex'))?.purpose === 'vm'
     if (info === undefined || this.#node.evicting) return { holds: false, uses, runs }
     return { holds: await this.#node.versions.holds(info), uses, runs }
+  }
+
+  /** Begins to fetch a version, unless all of it is here; tells how far that is. */
+  async #fetch({ parcel, version }: v.InferOutput<typeof Holds>): Promise<FetchState> {
+    const info = this.#node.registry
+      .versions(Buffer.from(parcel, 'hex'))
+      .find((known) => known.version.toString('hex') === version)
+    if (info !== undefined) return this.#node.proactive.ask(info)
+    throw new HyperparcelError('VERSION_NOT_FOUND', 'That version is not known to this device yet')
   }
 
   /** Which of many versions of a parcel are here, in the order asked. */

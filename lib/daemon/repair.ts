@@ -1,5 +1,6 @@
 /** Good copies of bad blocks. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { HyperparcelError } from '../base/errors.ts'
 import type { ProgressReporter } from '../base/progress.ts'
 import type { VerifySummary } from '../runner/protocol.ts'
 import { unlessStalled } from './complete-version.ts'
@@ -28,7 +29,7 @@ export async function refetch(
     }
     const log = await node.store.open(key)
     for (const block of blocks) await log.clear(block, block + 1)
-    await unlessStalled({ ...context, stallMs: FETCH_STALL_MS }, async (signal, alive) => {
+    await unlessStalled(context.signal, FETCH_STALL_MS, noCopies, async (signal, alive) => {
       for (const block of blocks) {
         await node.network.fetcher.fetch(key, [block], { priority: 'proactive', signal })
         alive()
@@ -63,6 +64,10 @@ async function offered(
     await sleep(POLL_MS, undefined, { signal })
   }
   return has()
+}
+
+function noCopies(): HyperparcelError {
+  return new HyperparcelError('DATA_UNREACHABLE', 'No device sends good copies any more')
 }
 
 function unreachable(err: unknown): void {

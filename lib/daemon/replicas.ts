@@ -23,7 +23,7 @@ export class Replicas {
   async ask(info: VersionInfo): Promise<{ holders: number; awaited: boolean }> {
     let awaited = false
     const name = info.version.toString('hex')
-    const holders = this.#holders(name)
+    const holders = this.#holdersOf(name)
     const asked = this.#node.network.peers().map(async ({ publicKey }) => {
       try {
         const answer = await this.#node.network.call<HoldsAnswer>(
@@ -61,19 +61,25 @@ export class Replicas {
     // It said nothing: what it said before still counts.
     if (!Array.isArray(answer) || answer.length !== infos.length) return
     for (const [i, name] of names.entries()) {
-      const holders = this.#holders(name)
+      const holders = this.#holdersOf(name)
       if (answer[i] === true) holders.add(peer.toString('hex'))
       else holders.delete(peer.toString('hex'))
     }
   }
 
-  #holders(name: string): Set<string> {
+  #holdersOf(name: string): Set<string> {
     let holders = this.#known.get(name)
     if (holders === undefined) this.#known.set(name, (holders = new Set()))
     return holders
   }
 
-  /** As found when it was last asked. */
+  /** Public keys of the devices that held all of it when they were last asked. */
+  holders({ version }: VersionInfo): Buffer[] {
+    const known = this.#known.get(version.toString('hex')) ?? []
+    return [...known].map((key) => Buffer.from(key, 'hex'))
+  }
+
+  /** How many they are. */
   known(info: VersionInfo): number {
     return this.#known.get(info.version.toString('hex'))?.size ?? 0
   }

@@ -25,8 +25,6 @@ const RECORDS_CACHED_MAX = 64
 const CLOSURES_CACHED_MAX = 8
 /** Blocks asked for at once by a background fetch, so that progress shows. */
 const FETCH_BATCH = 256
-/** Likewise, where somebody decides when the next ones may come: what a guest needs at once may wait behind these. */
-const PACED_BATCH = 8
 
 export interface VersionsOptions {
   store: LogStorePort
@@ -40,8 +38,8 @@ export type Reach = { local: true } | { priority: FetchPriority; signal?: AbortS
 export interface CompleteReach {
   priority: FetchPriority
   signal?: AbortSignal
-  /** Resolves when the next few blocks may be asked for. */
-  pace?: () => Promise<void>
+  /** Resolves when more blocks may be asked for, with their number. */
+  pace?: () => Promise<number>
 }
 
 export interface OpenedVersion {
@@ -215,12 +213,13 @@ export class Versions {
     const { missing, bytesLocal, bytesTotal } = await this.holdings(info, reach, opts)
     const total = missing.reduce((sum, { blocks }) => sum + blocks.length, 0)
     const bytesEach = total === 0 ? 0 : (bytesTotal - bytesLocal) / total
-    const batch = reach.pace === undefined ? FETCH_BATCH : PACED_BATCH
     let done = 0
     for (const { log, blocks } of missing) {
-      for (let at = 0; at < blocks.length; at += batch) {
-        await reach.pace?.()
+      let at = 0
+      while (at < blocks.length) {
+        const batch = (await reach.pace?.()) ?? FETCH_BATCH
         const some = blocks.slice(at, at + batch)
+        at += some.length
         await this.#opts.fetcher.fetch(log, some, reach)
         done += some.length
         progress({

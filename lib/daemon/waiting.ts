@@ -1,9 +1,14 @@
 /** Who is waited for when a guest waits for data, in words for the user. */
+import type { VersionInfo } from '../fleet/index.ts'
+import { STALL_MS } from './complete-version.ts'
 import type { FleetNode } from './node.ts'
+import { outOfReach } from './out-of-reach.ts'
 import type { Runner } from './runners.ts'
+import type { UseCaseContext } from './use-cases/context.ts'
 
 /** Shorter waits are not worth a word. */
 const NOTICE_MS = 1000
+const REPORT_MS = 500
 
 export interface Waiting {
   ms: number
@@ -25,4 +30,33 @@ export function waitingFor(node: FleetNode, runner: Runner): Waiting | null {
 /** As the phase of a progress report. */
 export function waitingPhase({ from, online }: Waiting): string {
   return online ? `waiting for data from ${from}` : `waiting for data: ${from} is not online`
+}
+
+/**
+ * Runs `work` of a runner that reads a version, and says so when it waits for data, and from whom. The signal aborts
+ * when the user gives up, and with `DATA_UNREACHABLE` when none came for long. Not for a guest that runs: it waits.
+ */
+export async function whileReading<T>(
+  node: FleetNode,
+  runner: Runner,
+  info: VersionInfo,
+  context: UseCaseContext,
+  work: (signal: AbortSignal) => Promise<T>
+): Promise<T> {
+  const stall = new AbortController()
+  let fetched = 0
+  let aliveAt = performance.now()
+  const timer = setInterval(() => {
+    const waiting = waitingFor(node, runner)
+    if (waiting === null || runner.host.fetchedBytes > fetched) aliveAt = performance.now()
+    fetched = runner.host.fetchedBytes
+    if (performance.now() - aliveAt > STALL_MS) stall.abort(outOfReach(node, info))
+    if (waiting === null) return
+    context.progress({ phase: waitingPhase(waiting), peers: [waiting.from] })
+  }, REPORT_MS)
+  try {
+    return await work(AbortSignal.any([stall.signal, context.signal]))
+  } finally {
+    clearInterval(timer)
+  }
 }

@@ -6,7 +6,7 @@
  * The read-only opening sees the store as it was when it was opened, so the daemon's answer is the rule for
  * newer blocks; when the daemon is gone the opening is renewed and asked again.
  */
-import { once } from 'node:events'
+import { once, setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BlockReader } from '../parcel/block-reader.ts'
 import type { Host } from './host.ts'
@@ -30,6 +30,7 @@ export class BlockSource implements BlockReader {
   readonly #local: LocalBlocks
   readonly #logs: LogTable
   readonly #waiting = new Map<number, number>()
+  readonly #givenUp = new AbortController()
   #nextWait = 0
   /** Blocks that came through the daemon. */
   remoteBlocks = 0
@@ -38,6 +39,7 @@ export class BlockSource implements BlockReader {
     this.#host = host
     this.#local = local
     this.#logs = logs
+    setMaxListeners(0, this.#givenUp.signal) // one for each read that waits
     host.on('detach', () => {
       local.refresh().catch(() => {})
     })
@@ -67,20 +69,30 @@ export class BlockSource implements BlockReader {
     return found as Buffer[]
   }
 
+  /** Whoever waits, now or later, gets that error. Only while no guest runs: its reads wait without limit. */
+  giveUp(reason: Error): void {
+    this.#givenUp.abort(reason)
+  }
+
   async #wait(log: Buffer, blocks: number[]): Promise<Buffer[]> {
+    const { signal } = this.#givenUp
     const wait = this.#nextWait++
     this.#waiting.set(wait, performance.now())
     try {
       for (;;) {
+        signal.throwIfAborted()
         if (!this.#host.attached) {
           const local = await this.#readLocal(log, blocks)
           if (local !== null) return local
-          if (!this.#host.attached) await once(this.#host, 'attach')
+          if (!this.#host.attached) await once(this.#host, 'attach', { signal })
         }
         const fetched = await this.#ask(log, blocks)
         if (fetched !== null) return fetched
-        if (this.#host.attached) await sleep(RETRY_MS)
+        if (this.#host.attached) await sleep(RETRY_MS, undefined, { signal })
       }
+    } catch (err) {
+      signal.throwIfAborted() // the reason, not that something was aborted
+      throw err
     } finally {
       this.#waiting.delete(wait)
     }
@@ -89,10 +101,9 @@ export class BlockSource implements BlockReader {
   /** Null when it could not be had for now: the daemon went away, its disk is full. A guest never learns of that. */
   async #ask(log: Buffer, blocks: number[]): Promise<Buffer[] | null> {
     try {
-      const { json, attachment } = await this.#host.call('blocks', {
-        log: log.toString('hex'),
-        blocks
-      })
+      const params = { log: log.toString('hex'), blocks }
+      const { signal } = this.#givenUp
+      const { json, attachment } = await this.#host.call('blocks', params, { signal })
       this.remoteBlocks += blocks.length
       let at = 0
       return json.lengths.map((length) => attachment.subarray(at, (at += length)))

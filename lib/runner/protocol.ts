@@ -3,6 +3,7 @@
  * Keys cross this socket (mode 0600, one user) and nothing else: never arguments, environment or files.
  * Binary fields are hex; the JSON of one message stays far under the frame limit.
  */
+import type { ErrorShape } from '../base/errors.ts'
 import type { MachineConfig } from '../vmm/driver.ts'
 
 /** Keys of one log, hex. */
@@ -159,6 +160,8 @@ export interface RunnerApi {
   open: { params: OpenParams; result: null }
   import: { params: ImportParams; result: ImportSummary }
   start: { params: StartParams; result: StartResult }
+  /** A start that still waits for data rejects with that error; too late once the CPUs run. */
+  cancelStart: { params: ErrorShape; result: null }
   snapshot: { params: SnapshotParams; result: CommitSummary }
   /** The user changed their mind: a snapshot that is not published yet rejects with `INTERRUPTED`, and the VM runs on. */
   cancelSnapshot: { params: null; result: null }

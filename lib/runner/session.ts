@@ -5,7 +5,7 @@
 import { mkdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
-import { HyperparcelError, assert } from '../base/errors.ts'
+import { HyperparcelError, assert, type ErrorShape } from '../base/errors.ts'
 import type { Progress } from '../base/progress.ts'
 import type { Handler } from '../ipc/channel.ts'
 import type { MachineConfig, VmmDriver } from '../vmm/driver.ts'
@@ -87,6 +87,10 @@ export class Session {
       import: (params: ImportParams, { signal, event }) =>
         this.#during(signal, (either) => this.#import(params, either, event)),
       start: (params: StartParams) => this.#start(params),
+      cancelStart: (reason: ErrorShape) => {
+        this.#vm?.cancelStart(HyperparcelError.fromJSON(reason))
+        return null
+      },
       snapshot: async (params: SnapshotParams, { event }) => {
         const summary = await this.#running().snapshot(params, event)
         if (params.quit) this.#end()

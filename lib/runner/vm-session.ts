@@ -50,6 +50,8 @@ export class VmSession {
   #vm: Vm | null = null
   #ahead: StoreAhead | null = null
   #memoryLost = false
+  /** Of the start, until the CPUs may run. */
+  #starting: AbortController | null = null
   /** Of the snapshot that is being made. */
   #snapshot: AbortController | null = null
 
@@ -70,6 +72,8 @@ export class VmSession {
   /** Returns when the CPUs run. On an error nothing is left behind but what was there before. */
   async run(): Promise<StartResult> {
     const trace = new Trace()
+    const starting = new AbortController()
+    this.#starting = starting
     this.#change('starting', null)
     try {
       await this.#openVolumes()
@@ -94,6 +98,8 @@ export class VmSession {
         await this.#vm.restoreState(Readable.from(this.#context.version!.state()))
         trace.mark('state')
       }
+      starting.signal.throwIfAborted()
+      this.#starting = null
       await this.#vm.cont()
       trace.mark('running')
       this.#ahead = new StoreAhead(this.#context, this.volumes.values(), {
@@ -110,8 +116,17 @@ export class VmSession {
       this.#change('gone', (err as Error).message)
       await this.#vm?.quit().catch(() => {})
       await this.#dispose(!this.#params.keepOverlays)
-      throw err
+      throw starting.signal.aborted ? starting.signal.reason : err
+    } finally {
+      this.#starting = null
     }
+  }
+
+  /** Ends a start that waits for data; too late once the CPUs run. */
+  cancelStart(reason: Error): void {
+    if (this.#starting === null) return
+    this.#starting.abort(reason)
+    this.#context.source.giveUp(reason)
   }
 
   /** A version of the running VM, with its memory. Rejects with `VMM_STOP_TIMEOUT`, `DATA_UNREACHABLE`, `DISK_FULL` …: the VM runs on. */

@@ -1,6 +1,6 @@
 /** suspend --to for a parcel that is suspended already, and what a device is told that does not have it. */
 import test from 'brittle'
-import { Fleet } from '../helpers/devices.ts'
+import { Fleet, type Device } from '../helpers/devices.ts'
 import { need } from '../helpers/requirements.ts'
 import { until } from '../helpers/until.ts'
 
@@ -45,3 +45,79 @@ test('the lease of a suspended parcel can still be given away', { timeout: 120_0
   t.is((await office.parcel('disk'))?.['elsewhere'], null, 'home cannot be asked')
   await until(async () => (await home.ok(['lease', 'disk']))['holder'] === 'home')
 })
+
+test('what was granted is fetched, so that its author may go', { timeout: 180_000 }, async (t) => {
+  if (!need(t, 'qemu')) return
+  const fleet = await Fleet.open(t)
+  const home = await fleet.first()
+  const office = await fleet.join(home, 'office')
+  await home.createGuest('work', '64M')
+
+  const many = await home.run(['suspend', 'work', '--to', 'office', '--wait-replicas', '2'])
+  t.alike([many.code, many.error?.code], [2, 'USAGE'], 'there is one other device')
+  t.is((await home.ok(['lease', 'work']))['holder'], 'home', 'and nothing was done')
+
+  const waiting = home.start(['suspend', 'work', '--to', 'office', '--wait-replicas', '1'])
+  await waiting.saw('sending to office')
+  const { code, json } = await waiting.done
+  t.alike([code, json['replicas']], [0, 1], 'returns when office holds all of it')
+  t.is(await missing(office, 'work'), 0)
+
+  // Nobody waits for this one; the other device fetches it all the same.
+  await home.createGuest('later', '64M')
+  await until(async () => (await office.parcel('later'))?.['version'] === 1)
+  t.not(await missing(office, 'later'), 0)
+  await home.ok(['suspend', 'later', '--to', 'office'])
+  await until(async () => (await missing(office, 'later')) === 0)
+  await home.kill('daemon')
+  const resumed = await office.ok(['resume', 'later', '--offline'])
+  t.is(resumed['booted'], true, 'its author is off')
+  await office.ok(['suspend', 'later'])
+})
+
+test(
+  'a resume that cannot have its data says whom to switch on',
+  { timeout: 240_000 },
+  async (t) => {
+    if (!need(t, 'qemu')) return
+    const fleet = await Fleet.open(t)
+    const home = await fleet.first()
+    const office = await fleet.join(home, 'office')
+    await home.createGuest('state', '64M')
+    await home.ok(['resume', 'state'])
+    await home.ok(['suspend', 'state', '--to', 'office', '--wait-replicas', '1'])
+    await office.ok(['evict', 'state', '--yes']) // its record and maps stay
+    await home.create('record', ['--size', '1M', '--memory', '64M'])
+    await until(async () => (await office.parcel('record'))?.['version'] === 1)
+    t.not(await missing(office, 'state'), 0, 'nobody fetches what the user dropped')
+    await home.ok(['suspend', 'record', '--to', 'office'])
+    await home.kill('daemon')
+    await until(async () => !(await office.online()).includes('home'))
+
+    const given = office.start(['resume', 'state'])
+    await given.saw('home is not online')
+    t.is((await given.interrupt()).code, 130, 'one may give up')
+    t.alike(office.processes('qemu'), [])
+    t.alike(await office.leftovers(), [])
+
+    const runs = await Promise.all(['state', 'record'].map((name) => office.run(['resume', name])))
+    for (const { code, error } of runs) {
+      t.alike([code, error?.code], [5, 'DATA_UNREACHABLE'], error?.message)
+      t.ok(error?.message.includes('made by home'), 'who made it')
+      t.ok(error?.hint?.startsWith('Not online: home.'), error?.hint)
+    }
+    t.alike(office.processes('runner'), [])
+    t.alike(await office.leftovers(), [], 'nothing is left of the attempts')
+
+    await home.ok(['ls'])
+    const { booted } = await office.ok(['resume', 'state'])
+    t.is(booted, false, 'it continues when its data is there')
+    await office.ok(['suspend', 'state'])
+  }
+)
+
+/** Bytes of the newest version that are not stored on that device. */
+async function missing(device: Device, parcel: string): Promise<number> {
+  const row = await device.parcel(parcel)
+  return Number(row?.['bytes_total']) - Number(row?.['bytes_local'])
+}

@@ -23,7 +23,11 @@ export const suspend: CliCommand = {
         'grant the lease to that device, so that this one may be switched off'
       )
       .option('-m, --message <text>', 'a note for the log')
-      .option('--wait-replicas <n>', 'return when that many peers hold all of it', parseCount(0))
+      .option(
+        '--wait-replicas <n>',
+        'return when that many other devices hold all of it; they are asked to',
+        parseCount(0)
+      )
   },
   async run(context, [name], options: Options) {
     const result = await settled(context, 'suspend', { name, ...options })
@@ -36,7 +40,7 @@ export const suspend: CliCommand = {
       lines.push(
         result.replicas > 0
           ? `${options.to} has the lease: this device may be switched off.`
-          : `${options.to} has the lease: this device may be switched off when the data is there.`
+          : `${options.to} has the lease and fetches the data. Before this device is switched off, wait for that: \`hyperparcel suspend ${result.parcel} --to ${options.to} --wait-replicas 1\`.`
       )
     } else if (options.to !== undefined) {
       lines.push(`${options.to} was not reached: it gets the lease when both are online.`)

@@ -1,16 +1,18 @@
 /** resume: the lease, the version, a runner, a VM. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
 import { Trace } from '../../base/trace.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
+import type { StartParams, StartResult } from '../../runner/protocol.ts'
 import type { MachineConfig } from '../../vmm/driver.ts'
 import type { Params, Result } from '../api.ts'
+import { openVersion } from '../complete-version.ts'
 import { awaitNews } from '../news.ts'
 import type { FleetNode } from '../node.ts'
+import { makeWay } from '../pace.ts'
 import type { Runner } from '../runners.ts'
 import type { OpenedVersion } from '../versions.ts'
-import { waitingFor, waitingPhase } from '../waiting.ts'
+import { whileReading } from '../waiting.ts'
 import { chooseVersion } from './choose-version.ts'
 import type { UseCaseContext } from './context.ts'
 import { settleLeftovers } from './settle-leftovers.ts'
@@ -18,12 +20,6 @@ import { takeLease } from './take-lease.ts'
 
 /** How long news of the logs that a version needs may take after the version itself. */
 const NEWS_MS = 15_000
-const REPORT_MS = 500
-/** The guest needed nothing for that long: it can do without us for a moment. */
-const QUIET_MS = 150
-const QUIET_POLL_MS = 25
-/** However busy the guest is, some of the rest comes after that. */
-const YIELD_MS_MAX = 1000
 
 export async function resume(
   node: FleetNode,
@@ -40,7 +36,7 @@ export async function resume(
     trace.mark('lease')
     const keepOverlays = await settleLeftovers(node, parcel, runner, params)
     const info = await chooseVersion(node, parcel, lease, params, context)
-    const opened = await openRecord(node, parcel, info, params, context)
+    const opened = await openRecord(node, info, params, context)
     trace.mark('record')
     const machine = machineOf(parcel, opened)
     const restore = opened.record.state !== null && !keepOverlays
@@ -51,18 +47,13 @@ export async function resume(
     trace.mark('open')
     context.progress({ phase: restore ? 'resuming' : 'booting' })
     const startedMs = trace.nowMs
-    const started = await whileReporting(node, runner, context, () =>
-      runner.process.call('start', {
-        machine,
-        restore,
-        replan: params.reboot === true,
-        keepOverlays
-      })
-    )
+    const replan = params.reboot === true
+    const start = { machine, restore, replan, keepOverlays }
+    const started = await startVm(node, runner, info, start, context)
     trace.add(started.trace, startedMs)
     runner.ending = false
     runner.status = await runner.process.call('status', null)
-    if (params.fetch !== 'demand' && params.offline !== true) completeLater(node, runner, info)
+    if (params.fetch !== 'demand' && params.offline !== true) completeLater(node, info)
     return {
       parcel: parcel.name,
       version: info.number,
@@ -82,47 +73,40 @@ export async function resume(
   }
 }
 
-/** Says so when the start waits for data, and from whom. */
-async function whileReporting<T>(
+/** Starts the VM. Until its CPUs run, the user may give up, and so do we when no data comes for long. */
+function startVm(
   node: FleetNode,
   runner: Runner,
-  context: UseCaseContext,
-  work: () => Promise<T>
-): Promise<T> {
-  const timer = setInterval(() => {
-    const waiting = waitingFor(node, runner)
-    if (waiting !== null) {
-      context.progress({ phase: waitingPhase(waiting), peers: [waiting.from] })
+  info: VersionInfo,
+  params: StartParams,
+  context: UseCaseContext
+): Promise<StartResult> {
+  return whileReading(node, runner, info, context, async (signal) => {
+    const cancel = () => {
+      const reason = HyperparcelError.from(signal.reason).toJSON()
+      runner.process.call('cancelStart', reason).catch(safetyCatch)
     }
-  }, REPORT_MS)
-  try {
-    return await work()
-  } finally {
-    clearInterval(timer)
-  }
+    signal.addEventListener('abort', cancel, { once: true })
+    try {
+      return await runner.process.call('start', params)
+    } finally {
+      signal.removeEventListener('abort', cancel)
+    }
+  })
 }
 
 async function openRecord(
   node: FleetNode,
-  parcel: ParcelInfo,
   info: VersionInfo,
   params: Params<'resume'>,
   context: UseCaseContext
 ): Promise<OpenedVersion> {
   if (params.offline === true) return node.versions.open(info, { local: true })
   await awaitNews(node, () => node.registry.logOwner(info.log) !== null, NEWS_MS, context.signal)
-  const timer = setTimeout(
-    () => context.progress({ phase: `waiting for data of ${parcel.name}` }),
-    1000
-  )
-  try {
-    const opened = await node.versions.open(info, { priority: 'demand', signal: context.signal })
-    const known = () => opened.record.logs.every((log) => node.registry.logOwner(log.key) !== null)
-    await awaitNews(node, known, NEWS_MS, context.signal)
-    return opened
-  } finally {
-    clearTimeout(timer)
-  }
+  const opened = await openVersion(node, info, context)
+  const known = () => opened.record.logs.every((log) => node.registry.logOwner(log.key) !== null)
+  await awaitNews(node, known, NEWS_MS, context.signal)
+  return opened
 }
 
 function machineOf(parcel: ParcelInfo, { record }: OpenedVersion): MachineConfig {
@@ -174,13 +158,8 @@ function prefetch(
 }
 
 /** The rest of the version, in the background: while the guest itself needs something, next to nothing of it. */
-function completeLater(node: FleetNode, { host }: Runner, info: VersionInfo): void {
+function completeLater(node: FleetNode, info: VersionInfo): void {
   const signal = node.closingSignal
-  const pace = async () => {
-    const end = performance.now() + YIELD_MS_MAX
-    while (host.quietMs() < QUIET_MS && performance.now() < end) {
-      await sleep(QUIET_POLL_MS, undefined, { signal })
-    }
-  }
+  const pace = () => makeWay(node, signal)
   node.versions.complete(info, { priority: 'hoard', signal, pace }, {}, () => {}).catch(safetyCatch)
 }

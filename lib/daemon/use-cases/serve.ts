@@ -4,9 +4,11 @@ import { HyperparcelError } from '../../base/errors.ts'
 import type { Progress } from '../../base/progress.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import type { Params, Result } from '../api.ts'
+import { openVersion } from '../complete-version.ts'
 import { headVersion, versionByNumber } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
 import type { Runner } from '../runners.ts'
+import { whileReading } from '../waiting.ts'
 import type { UseCaseContext } from './context.ts'
 import { settleLeftovers } from './settle-leftovers.ts'
 import { takeLease } from './take-lease.ts'
@@ -22,7 +24,7 @@ export async function serve(
     if (params.writable) await takeLease(node, parcel, {}, context)
     const info = wanted(node, parcel, params.version)
     if (params.writable) await settleLeftovers(node, parcel, runner, {})
-    const opened = await node.versions.open(info, { priority: 'demand', signal: context.signal })
+    const opened = await openVersion(node, info, context)
     await node.runners.open(runner, { info, opened })
     const { volumes } = await runner.process.call('serve', { writable: params.writable })
     runner.status = await runner.process.call('status', null)
@@ -84,12 +86,12 @@ export async function exportVolume(
   const info = wanted(node, parcel, params.version)
   const runner = await node.runners.start(parcel, 'work')
   try {
-    const opened = await node.versions.open(info, { priority: 'demand', signal: context.signal })
+    const opened = await openVersion(node, info, context)
     await node.runners.open(runner, { info, opened })
-    const { bytes } = await runner.process.call(
-      'export',
-      { volume: params.volume, file: params.file, format: params.format },
-      { signal: context.signal, onevent: (event) => context.progress(event as Progress) }
+    const { volume, file, format } = params
+    const onevent = (event: unknown) => context.progress(event as Progress)
+    const { bytes } = await whileReading(node, runner, info, context, (signal) =>
+      runner.process.call('export', { volume, file, format }, { signal, onevent })
     )
     return { parcel: parcel.name, file: params.file, bytes }
   } finally {

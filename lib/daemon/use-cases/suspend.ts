@@ -1,5 +1,4 @@
 /** suspend and checkpoint: versions of a running VM. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import { Trace } from '../../base/trace.ts'
 import type { Progress, ProgressReporter } from '../../base/progress.ts'
@@ -12,9 +11,9 @@ import type { FleetNode } from '../node.ts'
 import type { Runner } from '../runners.ts'
 import type { UseCaseContext } from './context.ts'
 import { handOver, recipient, suspendedHere } from './hand-over.ts'
+import { refuseTooManyReplicas, waitReplicas } from './wait-replicas.ts'
 
 const NEVER = new AbortController().signal
-const REPLICA_POLL_MS = 500
 
 export interface SuspendOptions {
   message: string
@@ -31,6 +30,7 @@ export async function suspend(
 ): Promise<Result<'suspend'>> {
   const began = performance.now()
   const parcel = node.parcel(params.name)
+  refuseTooManyReplicas(node, params.waitReplicas ?? 0)
   const to = recipient(node, params.to)
   const made = to === null ? null : await suspendedHere(node, parcel)
   if (to !== null && made !== null) {
@@ -47,7 +47,7 @@ export async function suspend(
   const delivered = to === null ? null : await handOver(node, parcel, to, version)
   return {
     ...result(parcel, summary, suspendMs),
-    replicas: await waitReplicas(node, parcel.id, version, params.waitReplicas ?? 0, context),
+    replicas: await replicasOf(node, parcel, version, params.waitReplicas ?? 0, to, context),
     lease_delivered: delivered
   }
 }
@@ -72,13 +72,7 @@ async function leaveSuspended(
       pause_ms: 0,
       bytes_new: 0,
       bytes_stored: 0,
-      replicas: await waitReplicas(
-        node,
-        parcel.id,
-        made.version,
-        params.waitReplicas ?? 0,
-        context
-      ),
+      replicas: await waitReplicas(node, made, params.waitReplicas ?? 0, to, context),
       lease_delivered: delivered,
       already_suspended: true,
       trace: {}
@@ -104,7 +98,7 @@ export async function checkpoint(
   const version = Buffer.from(summary.version, 'hex')
   return {
     ...result(parcel, summary, Math.round(performance.now() - began)),
-    replicas: await waitReplicas(node, parcel.id, version, 0, context)
+    replicas: await replicasOf(node, parcel, version, 0, null, context)
   }
 }
 
@@ -159,26 +153,21 @@ async function completeBase(node: FleetNode, runner: Runner, opts: SuspendOption
     {
       signal: opts.signal ?? NEVER,
       progress: opts.progress,
-      hint: 'The VM runs on. Connect to a device that has the rest, then suspend again.'
+      note: 'The VM runs on.'
     }
   )
 }
 
-async function waitReplicas(
+function replicasOf(
   node: FleetNode,
-  parcel: Buffer,
+  parcel: ParcelInfo,
   version: Buffer,
   wanted: number,
+  first: Buffer | null,
   context: UseCaseContext
 ): Promise<number> {
-  const info = node.registry.versions(parcel).find((known) => known.version.equals(version))!
-  for (;;) {
-    const found = await node.replicas.count(info)
-    if (found >= wanted) return found
-    context.progress({ phase: 'waiting for replicas', done: found, total: wanted, unit: 'items' })
-    await sleep(REPLICA_POLL_MS, undefined, { signal: context.signal }).catch(safetyCatch)
-    context.signal.throwIfAborted() // its reason says that it was an interrupt
-  }
+  const made = node.registry.versions(parcel.id).find((known) => known.version.equals(version))!
+  return waitReplicas(node, made, wanted, first, context)
 }
 
 function result(parcel: ParcelInfo, summary: CommitSummary, suspendMs: number) {

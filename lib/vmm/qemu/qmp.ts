@@ -10,6 +10,8 @@ import { HyperparcelError } from '../../base/errors.ts'
 
 const LINE_BYTES_MAX = 16 * 1024 * 1024
 const CALL_TIMEOUT_MS = 20_000
+/** A QEMU that starts reads from its disks, and waits where their data is still on its way. */
+const READY_TIMEOUT_MS = 120_000
 
 export interface QmpEvent {
   event: string
@@ -65,7 +67,7 @@ export class Qmp {
       this.#greeting.then(() => true),
       this.closed.then(() => false)
     ])
-    if (open) await this.execute('qmp_capabilities')
+    if (open) await this.execute('qmp_capabilities', {}, READY_TIMEOUT_MS)
     return open
   }
 

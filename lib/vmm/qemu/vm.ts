@@ -29,8 +29,10 @@ export class QemuVm implements Vm {
   #stopping: Promise<void> | null = null
   #stopWanted = false
   #ioError: string | null = null
-  /** What the guest did last, before its QEMU ended. */
-  #shutdown: 'none' | 'off' | 'reset' = 'none'
+  /** The guest switched itself off. */
+  #guestEnded = false
+  /** Resolves when the QEMU that follows a reset answers, or the VM has ended instead. */
+  #rebooted: Promise<void> | null = null
   #quitting: Promise<void> | null = null
   #ended: Promise<void> | null = null
   /** A sync of guest RAM or the start of a process, never both at once: see `fuse-file.ts`. */
@@ -71,7 +73,7 @@ export class QemuVm implements Vm {
     this.#stopWanted = false
     if (this.#stopping !== null) return // it continues when QEMU has stopped
     this.#ioError = null
-    await this.#instance.qmp.execute('cont')
+    await this.#execute('cont')
   }
 
   async stop(timeoutMs: number): Promise<void> {
@@ -131,37 +133,52 @@ export class QemuVm implements Vm {
 
   async #stop(): Promise<void> {
     try {
-      await this.#instance.qmp.execute('stop', {}, 0)
+      await this.#execute('stop', 0)
     } finally {
       this.#stopping = null
     }
-    if (!this.#stopWanted) await this.#instance.qmp.execute('cont')
+    if (!this.#stopWanted) await this.#execute('cont')
+  }
+
+  /** Of the QEMU that is there after a reset, where the guest resets itself meanwhile. */
+  async #execute(command: 'stop' | 'cont', timeoutMs?: number): Promise<void> {
+    for (;;) {
+      await this.#rebooted
+      try {
+        return await this.#instance.qmp.execute(command, {}, timeoutMs)
+      } catch (err) {
+        if (this.#rebooted === null) throw err // else the guest reset itself
+      }
+    }
   }
 
   #watch(instance: Instance): void {
     // QEMU closes QMP after its disks and before its memory: dirty pages of a VM that is gone are not worth writing
     instance.qmp.closed
-      .then(() => (this.#shutdown === 'reset' ? undefined : this.#files.closeMounts()))
+      .then(() => (this.#rebooted === null ? this.#files.closeMounts() : undefined))
       .catch(safetyCatch)
     instance.process.exited
       .then(async () => {
-        if (this.#quitting !== null) return
-        if (this.#shutdown === 'reset') await this.#reboot()
-        else await this.#end(this.#shutdown === 'off' ? 'guest' : 'died')
+        if (this.#quitting !== null || this.#rebooted !== null) return
+        await this.#end(this.#guestEnded ? 'guest' : 'died')
       })
       .catch(safetyCatch)
   }
 
+  /** Another QEMU in the place of the one that ends now. */
   async #reboot(): Promise<void> {
-    this.#shutdown = 'none'
+    await this.#instance.process.exited
+    if (this.#quitting !== null) return
     try {
       this.#instance = await this.#alone(async () => {
         await this.#files.openKernel()
         return startInstance(this.#spec, this.#files, false, (event) => this.#onevent(event))
       })
+      this.#rebooted = null
       this.#watch(this.#instance)
-      await this.#instance.qmp.execute('cont')
+      if (!this.#stopWanted) await this.#instance.qmp.execute('cont')
     } catch {
+      this.#rebooted = null
       await this.#instance.kill()
       await this.#end('died')
     }
@@ -189,7 +206,8 @@ export class QemuVm implements Vm {
       this.#spec.onPause?.(this.#ioError)
     } else if (event === 'SHUTDOWN' && data['guest'] === true) {
       const reset = data['reason'] === 'guest-reset' && this.#restored && this.#hasKernel
-      this.#shutdown = reset ? 'reset' : 'off'
+      if (reset) this.#rebooted ??= this.#reboot()
+      else this.#guestEnded = true
     }
   }
 
