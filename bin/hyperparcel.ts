@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { exit } from '../lib/base/exit.ts'
 import { main } from '../lib/cli/main.ts'
 
 // A reader that has seen enough (`| head`) is no failure.
@@ -9,4 +10,4 @@ process.stdout.on('error', (err: NodeJS.ErrnoException) =>
 const code = await main(process.argv.slice(2))
 // A pipe may not have taken all of it yet, and what it has not is lost at the exit.
 await new Promise((resolve) => process.stdout.write('', resolve))
-process.exit(code)
+exit(code)

@@ -5,6 +5,7 @@
 import { rm } from 'node:fs/promises'
 import process from 'node:process'
 import { HyperparcelError } from '../base/errors.ts'
+import { exit } from '../base/exit.ts'
 import { Channel } from '../ipc/channel.ts'
 import { listenUnix } from '../ipc/endpoint.ts'
 import { QemuDriver } from '../vmm/qemu/driver.ts'
@@ -48,5 +49,5 @@ function endIfIdle(): void {
 
 function end(): void {
   server.close()
-  void rm(socketPath, { force: true }).finally(() => process.exit(0))
+  void rm(socketPath, { force: true }).finally(() => exit(0))
 }

@@ -20,14 +20,14 @@ import Corestore from 'corestore'
 import Hypercore from 'hypercore'
 import ReadyResource from 'ready-resource'
 import { HyperparcelError } from '../base/errors.ts'
-import { closeStore, openStorage } from './cores.ts'
+import { closeStore, openStorage, openStore } from './cores.ts'
 import { GroupCommit } from './group-commit.ts'
 import { LogState, type OwnLog, type RetireReason } from './log-state.ts'
 import { StoredLog, type LogHost, type LogMark } from './log.ts'
 import type { LogStorePort } from './ports.ts'
 import { reclaim, type ReclaimOptions } from './reclaim.ts'
 import { Room, freeBytes } from './room.ts'
-import { isWriteError, openError, storeError } from './store-errors.ts'
+import { isWriteError, storeError } from './store-errors.ts'
 
 /** Sub-directory with the Corestore. */
 export const CORES_DIRECTORY = 'cores'
@@ -41,10 +41,13 @@ const LAZY_FLUSH_BYTES = 32 * 1024 * 1024
 export interface LogStoreOptions {
   /** Created when it does not exist. */
   directory: string
+  /** A database that is not open by then is damaged. */
+  openTimeoutMs?: number
 }
 
 export class LogStore extends ReadyResource implements LogStorePort {
   readonly directory: string
+  readonly #openTimeoutMs: number | undefined
   #store!: Corestore
   #state!: LogState
   readonly #host: LogHost
@@ -61,8 +64,9 @@ export class LogStore extends ReadyResource implements LogStorePort {
   #receivedBytes = 0
   #failed = false
 
-  constructor({ directory }: LogStoreOptions) {
+  constructor({ directory, openTimeoutMs }: LogStoreOptions) {
     super()
+    this.#openTimeoutMs = openTimeoutMs
     this.setMaxListeners(0)
     this.directory = directory
     this.#room = new Room({ directory })
@@ -79,12 +83,7 @@ export class LogStore extends ReadyResource implements LogStorePort {
   protected override async _open(): Promise<void> {
     await mkdir(this.directory, { recursive: true, mode: 0o700 })
     this.#store = new Corestore(openStorage(path.join(this.directory, CORES_DIRECTORY)))
-    try {
-      await this.#store.ready()
-    } catch (err) {
-      await closeStore(this.#store).catch(() => {})
-      throw openError(err, this.directory)
-    }
+    await openStore(this.#store, this.directory, this.#openTimeoutMs)
     try {
       this.#state = await LogState.load(path.join(this.directory, STATE_FILE))
       // What a killed process wrote may still be in memory only.

@@ -10,7 +10,7 @@ import Corestore from 'corestore'
 import type Hypercore from 'hypercore'
 import ReadyResource from 'ready-resource'
 import { systemClock, type Clock } from '../base/clock.ts'
-import { closeStore, openStorage } from './cores.ts'
+import { closeStore, openStorage, openStore } from './cores.ts'
 import { CORES_DIRECTORY } from './log-store.ts'
 
 /** Hypercore sessions kept open at once. */
@@ -92,12 +92,12 @@ export class ReadOnlyStore extends ReadyResource {
         readOnly: true
       })
       try {
-        await store.ready()
+        await openStore(store, this.#directory)
         this.#retire(this.#view)
         this.#view = { store, sessions: new Map(), readers: 0, retired: false }
         return true
       } catch {
-        await closeStore(store).catch(() => {})
+        // once more
       }
     }
     return false

@@ -13,6 +13,8 @@ import { ReadOnlyStore } from '../../../lib/store/read-only-store.ts'
 import { SegmentIndexer } from '../../../lib/store/segment-indexer.ts'
 import { publishParams } from '../publish-params.ts'
 
+/** Less than what a reader takes for a hang. */
+const OPEN_TIMEOUT_MS = 5000
 /** Of the log for commits. */
 export const PURPOSE = 'parcel:sample'
 const PARCEL_KEY = Buffer.alloc(32, 7)
@@ -38,7 +40,7 @@ export class HomeParts {
     this.device = identity.device.publicKey
     this.overlayKey = localKey(identity.device, 'local overlay')
     const at = (name: string) => path.join(directory, name)
-    this.store = new LogStore({ directory: at('store') })
+    this.store = new LogStore({ directory: at('store'), openTimeoutMs: OPEN_TIMEOUT_MS })
     this.index = new DedupIndex({
       directory: at('index'),
       stored: async (key, blocks) => (await this.store.open(key)).hasEach(blocks)

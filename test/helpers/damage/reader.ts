@@ -4,6 +4,7 @@
  * own, because a database may end it, and keeps its locks where it could not be opened: then it ends by itself. Prints
  * a line before and after each, so that whoever started it knows what it was at.
  */
+import { exit } from '../../../lib/base/exit.ts'
 import { Random } from '../random.ts'
 import { DamagedFiles, type Damage, type DamageKind } from './files.ts'
 import { SampleHome, type Outcome } from './sample-home.ts'
@@ -34,11 +35,11 @@ if (mode === 'live') {
   for (let i = 0; i < Number(count); i++) {
     const kind: DamageKind = random.pick(['flip', 'flip', 'flip', 'truncate', 'delete'])
     const { shut } = await damaged(files.choose(random, kind, readWhole), () => home.openAndRead())
-    if (shut) process.exit(0)
+    if (shut) exit(0)
     await files.restore()
   }
 }
-process.exit(0)
+exit(0)
 
 async function damaged(damage: Damage, read: () => Promise<Outcome>): Promise<Outcome> {
   say({ damage })
@@ -50,7 +51,7 @@ async function damaged(damage: Damage, read: () => Promise<Outcome>): Promise<Ou
   const outcome = await Promise.race([read(), late])
   clearTimeout(timer)
   say({ outcome: outcome ?? { wrong: [], codes: ['hangs'] } })
-  if (outcome === null) process.exit(0)
+  if (outcome === null) exit(0)
   return outcome
 }
 
