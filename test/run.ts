@@ -1,8 +1,7 @@
 /**
  * `npm test [-- FILTER… ] [--jobs N] [--timeout SECONDS] [--list]`
  *
- * Runs every test file in a process of its own, unit tests side by side and the others one after the other,
- * and ends with one line `N passed, N failed`. Counted are tests, not assertions. A file that crashes, hangs,
+ * Runs every test file in a process of its own, side by side but for those that measure, and ends with one line `N passed, N failed`. Counted are tests, not assertions. A file that crashes, hangs,
  * or ends early counts as one failure.
  */
 import { existsSync } from 'node:fs'
@@ -13,8 +12,11 @@ import { parseArgs } from 'node:util'
 import { endGroup, runFile, type FileResult } from './helpers/run-file.ts'
 
 const ROOT = import.meta.dirname
-/** Tests in these folders neither time nor mount anything, and share no machine-wide resource. */
-const SIDE_BY_SIDE = ['unit/', 'conformance/', 'fuzz/', 'sim/']
+/** They compare times or memory, or say how long something took. They come first: one of them builds the test guest. */
+const ALONE = ['e2e/bench-', 'e2e/demo', 'e2e/memory', 'e2e/soak', 'e2e/vmm']
+/** Whole devices: more of them at once only wait for each other. */
+const WHOLE = 'e2e/'
+const WHOLE_JOBS = 2
 const FILE_TIMEOUT_SECONDS = 600
 
 const { values, positionals } = parseArgs({
@@ -44,10 +46,16 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
-await runAll(files.filter(isSideBySide), Math.max(1, Number(values.jobs)))
+const jobs = Math.max(1, Number(values.jobs))
+const whole = files.filter((file) => file.startsWith(WHOLE))
 await runAll(
-  files.filter((file) => !isSideBySide(file)),
-  1
+  files.filter((file) => !whole.includes(file)),
+  jobs
+)
+await runAll(whole.filter(isAlone), 1)
+await runAll(
+  whole.filter((file) => !isAlone(file)),
+  Math.min(jobs, WHOLE_JOBS)
 )
 finish(totals.failed > 0 || totals.passed === 0 ? 1 : 0)
 
@@ -64,8 +72,8 @@ function isStale(name: string): boolean {
   return existsSync(sources) && !existsSync(path.join(sources, name.replace(/\.js$/, '.ts')))
 }
 
-function isSideBySide(file: string): boolean {
-  return SIDE_BY_SIDE.some((folder) => file.startsWith(folder))
+function isAlone(file: string): boolean {
+  return ALONE.some((name) => file.startsWith(name))
 }
 
 async function runAll(queue: string[], jobs: number): Promise<void> {
