@@ -1,5 +1,6 @@
 /** What a command gets: where its home is, how to talk to the user and to the daemon, and when to give up. */
 import { readdir } from 'node:fs/promises'
+import path from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import type { Readable } from 'node:stream'
 import { systemClock, type Clock } from '../base/clock.ts'
@@ -86,8 +87,8 @@ export class Context {
     params: Params<M>,
     opts: RequestOptions = {}
   ): Promise<Result<M>> {
+    if (METHODS[method].withoutFleet !== true) await requireFleet(this.home)
     const paths = await this.paths()
-    if (METHODS[method].withoutFleet !== true) await requireFleet(paths)
     this.#client ??= await connectOrStartDaemon(paths, { signal: this.signal })
     const onevent = (event: ApiEvent) => {
       this.renderer.progress(event)
@@ -179,10 +180,14 @@ function chooseRenderer(io: Io, json: boolean, quiet: boolean): Renderer {
   return io.stderr.isTTY === true ? new TerminalRenderer(io.stderr, io.clock) : quietRenderer
 }
 
-/** Saves starting a daemon that could only say so: without keys there is no fleet. */
-async function requireFleet(paths: HomePaths): Promise<void> {
-  if ((await readdir(paths.keys)).length > 0) return
-  throw new HyperparcelError('NO_FLEET', `The home ${paths.home} belongs to no fleet yet`, {
+/** Saves making a home, and starting a daemon, that could only say so: without keys there is no fleet. */
+async function requireFleet(home: string): Promise<void> {
+  const keys = await readdir(path.join(home, 'keys')).catch((err: NodeJS.ErrnoException) => {
+    if (err.code === 'ENOENT') return []
+    return null // told by what comes next
+  })
+  if (keys === null || keys.length > 0) return
+  throw new HyperparcelError('NO_FLEET', `The home ${home} belongs to no fleet yet`, {
     hint: 'Start a fleet with `hyperparcel init`, or join one with `hyperparcel join INVITE`.'
   })
 }

@@ -15,6 +15,7 @@ import {
   writeFile
 } from 'node:fs/promises'
 import net from 'node:net'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import test, { type Assert } from 'brittle'
 import { Fleet, type Device, type Json } from '../helpers/devices.ts'
@@ -170,7 +171,9 @@ test('invites that are bad, used up or too old', { timeout: 120_000 }, async (t)
   }
   failed(t, await office.run(['join', text]), 1, 'FLEET_EXISTS')
   failed(t, await office.run(['init']), 1, 'FLEET_EXISTS')
-  failed(t, await fleet.device('g').run(['ls']), 1, 'NO_FLEET')
+  const typo = fleet.device('g')
+  failed(t, await typo.run(['ls']), 1, 'NO_FLEET')
+  t.absent(existsSync(typo.home), 'nothing is made for a typing error')
   t.is((await join('a', text)).code, 0, 'after a failed join the home may join')
   const { devices } = (await home.ok(['devices'])) as { devices: Json[] }
   t.alike(new Set(devices.map((device) => device['name'])), new Set(['home', 'office', 'lab', 'a']))

@@ -4,7 +4,7 @@ import { connect } from 'node:net'
 import path from 'node:path'
 import test from 'brittle'
 import { bootIso } from '../helpers/boot-iso.ts'
-import { Fleet } from '../helpers/devices.ts'
+import { Fleet, processesBelow } from '../helpers/devices.ts'
 import { need } from '../helpers/requirements.ts'
 import { until } from '../helpers/until.ts'
 
@@ -27,4 +27,15 @@ test('an installer boots from its ISO, beside a blank disk', { timeout: 60_000 }
   const { volumes } = parcel as { volumes: { name: string; bytes: number }[] }
   t.is(volumes.find(({ name }) => name === 'disk0')?.bytes, 20 * 1024 ** 3)
   await home.ok(['discard', 'fresh', '--yes'])
+
+  // FUSE's own helper would take the mount away, most of the time.
+  await home.ok(['resume', 'fresh'])
+  for (const { pid, command } of processesBelow(home.home)) {
+    if (command.startsWith('fusermount3')) process.kill(pid, 'SIGKILL')
+  }
+  await home.kill('runner')
+  await until(() => home.processes('qemu').length === 0)
+  t.is(home.mounts().length, 1, 'the mount of a dead VM')
+  await home.ok(['discard', 'fresh', '--yes'])
+  t.alike(home.mounts(), [], 'is taken away by a discard')
 })

@@ -47,7 +47,7 @@ async function ask(context: Context, name: string, keep: number): Promise<void> 
 
 function planned(plan: PruneResult): string {
   const what = plan.dropped.length === 0 ? 'leftovers of commits' : versions(plan.dropped)
-  return `This drops ${what} of ${plan.parcel} on this device, about ${formatBytes(plan.bytes_expected)}; ${versions(plan.kept)} stay.`
+  return `This drops ${what} of ${plan.parcel} on this device, about ${formatBytes(plan.bytes_expected)}; ${versions(plan.kept)} ${plan.kept.length === 1 ? 'stays' : 'stay'}.`
 }
 
 function onlyHere({ only_copies: numbers }: PruneResult): string {

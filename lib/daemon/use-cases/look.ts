@@ -75,14 +75,15 @@ export async function log(node: FleetNode, params: Params<'log'>): Promise<Resul
   return { parcel: parcel.name, versions }
 }
 
-export function lease(node: FleetNode, params: Params<'lease'>): Result<'lease'> {
+export async function lease(node: FleetNode, params: Params<'lease'>): Promise<Result<'lease'>> {
   const parcel = node.parcel(params.name)
   const { head } = node.leases.chain(parcel.id)
   if (head === null) return { parcel: parcel.name, holder: null, epoch: 0, state: 'free' }
   const { holder, released, epoch, reason } = head.entry.body
   const used = node.registry.versions(parcel.id).some((v) => v.lease.equals(head.hash))
   const here = node.runners.get(parcel.id)?.purpose === 'vm'
-  const granted = reason === 'grant' && !used && !here
+  const unused = reason === 'grant' && !released && !used && !here
+  const granted = unused && (await whereabouts(node, parcel)) !== 'running'
   return {
     parcel: parcel.name,
     holder: released ? null : node.registry.nameOf(holder),

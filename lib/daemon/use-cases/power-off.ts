@@ -2,11 +2,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { HyperparcelError } from '../../base/errors.ts'
 import { dropLeftovers } from '../../runner/leftovers.ts'
+import { unmountBelow } from '../../vmm/qemu/mounts.ts'
 import type { Params, Result } from '../api.ts'
 import type { FleetNode } from '../node.ts'
 import type { UseCaseContext } from './context.ts'
 
 const POWEROFF_TIMEOUT_MS = 120_000
+/** A guest that is still booting does not hear it the first time. */
+const PRESS_AGAIN_MS = 10_000
 
 export async function poweroff(
   node: FleetNode,
@@ -17,13 +20,17 @@ export async function poweroff(
   const runner = node.runners.running(parcel, 'poweroff')
   runner.ending = true
   try {
-    await runner.process.call('powerButton', null)
     context.progress({ phase: 'waiting for the guest to shut down' })
     const deadline = performance.now() + POWEROFF_TIMEOUT_MS
-    for (;;) {
+    for (let pressAt = 0; ;) {
       runner.status = await runner.process.call('status', null)
       if (runner.status.state === 'gone') break
-      if (performance.now() > deadline) {
+      const now = performance.now()
+      if (now >= pressAt) {
+        pressAt = now + PRESS_AGAIN_MS
+        await runner.process.call('powerButton', null)
+      }
+      if (now > deadline) {
         throw new HyperparcelError('POWEROFF_TIMEOUT', `${parcel.name} did not shut down`, {
           hint: 'Its guest ignores the power button: shut it down from inside, or suspend it.'
         })
@@ -48,7 +55,10 @@ export async function discard(
   const runner = crashed
     ? await node.runners.start(parcel, 'work') // nobody resumes it meanwhile
     : node.runners.running(parcel, 'discard')
-  if (crashed) await dropLeftovers(node.stateDirectory(parcel.id))
+  if (crashed) {
+    await unmountBelow(node.runDirectory(parcel.id))
+    await dropLeftovers(node.stateDirectory(parcel.id))
+  }
   await node.runners.end(runner, true)
   return { parcel: parcel.name, version: numberOf(node, parcel.id) }
 }

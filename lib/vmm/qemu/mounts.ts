@@ -7,8 +7,12 @@ const run = promisify(execFile)
 
 /** `file` has no symbolic links in it. */
 export async function isMountPoint(file: string): Promise<boolean> {
-  const table = await readFile('/proc/self/mountinfo', 'utf8')
-  return table.split('\n').some((line) => unescape(line.split(' ')[4] ?? '') === file)
+  return (await mountPoints()).includes(file)
+}
+
+/** Takes every mount below that directory away, where a process that was killed left some. Never rejects. */
+export async function unmountBelow(directory: string): Promise<void> {
+  for (const file of await mountPoints()) if (file.startsWith(`${directory}/`)) await unmount(file)
 }
 
 /** Takes the mounts at `file` away, at once even where somebody still uses them. Never rejects: what stays is told. */
@@ -22,6 +26,11 @@ export async function unmount(file: string): Promise<boolean> {
     }
   }
   return !(await isMountPoint(file))
+}
+
+async function mountPoints(): Promise<string[]> {
+  const table = await readFile('/proc/self/mountinfo', 'utf8')
+  return table.split('\n').map((line) => unescape(line.split(' ')[4] ?? ''))
 }
 
 /** Spaces and the like are octal there, see proc_pid_mountinfo(5). */
