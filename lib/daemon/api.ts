@@ -278,8 +278,11 @@ export interface VersionRow {
   time: string
   message: string
   bytes_new: number
+  /** Of its chunks and device state; other versions may keep many chunks of one that was pruned. */
   bytes_local: number
   bytes_total: number
+  /** All of it is stored here. */
+  complete: boolean
   /** Peers that hold all of it. */
   replicas: number
   /** With a memory image, or a boot. */

@@ -67,6 +67,7 @@ export async function log(node: FleetNode, params: Params<'log'>): Promise<Resul
       bytes_new: info.bytesNew,
       bytes_local: local[i].bytes,
       bytes_total: info.bytesTotal,
+      complete: local[i].whole,
       replicas: replicas[i],
       memory: info.hasMemory,
       cause: (await recordIfHere(node, info))?.cause ?? null

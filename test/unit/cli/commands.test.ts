@@ -224,6 +224,7 @@ test('devices, ls and log are tables', async (t) => {
           bytes_new: 4096,
           bytes_local: 1,
           bytes_total: 2,
+          complete: false,
           replicas: 1,
           memory: true,
           cause: 'checkpoint'
@@ -236,8 +237,9 @@ test('devices, ls and log are tables', async (t) => {
           time,
           message: '',
           bytes_new: 4096,
-          bytes_local: 1,
+          bytes_local: 2,
           bytes_total: 2,
+          complete: true,
           replicas: 1,
           memory: true,
           cause: 'suspend'
@@ -257,7 +259,7 @@ test('devices, ls and log are tables', async (t) => {
     'work  running on office       12  3 days ago  office  1.0 MiB  1.0 GiB'
   ])
   const log = (await runCli([...home, 'log', 'work'])).stdout
-  t.ok(log.includes('1 B of 2 B'), log)
+  t.ok(log.includes('1 B of 2 B') && log.includes('all 2 B'), log)
   t.ok(/^2 .* checkpoint /m.test(log), log)
   t.ok(/^4 \(after 2\) .* suspended /m.test(log), log)
   t.absent(log.includes('\u001b'))
