@@ -317,6 +317,8 @@ export interface ResumeResult {
   volumes: Record<string, string>
   /** How the guest's clock was set, or why not; `pending`: it is being set, `show` tells. */
   clock: string
+  /** After a crash: what this disk lost of the guest's; reading it is an error until it is written again. */
+  damaged_bytes: number
   /** Milliseconds since the command came, by step. */
   trace: Record<string, number>
 }

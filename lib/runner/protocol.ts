@@ -125,6 +125,10 @@ export interface Leftovers {
   dirty: boolean
   /** Version that the changes lie on, hex; null where nothing is left. */
   base: string | null
+  /** Bytes of changes that this disk damaged: reading them fails until they are written again. */
+  damaged: { volume: string; bytes: number }[]
+  /** Changes of a volume that cannot be used at all. */
+  unreadable: { volume: string; error: ErrorShape } | null
 }
 
 export type RunnerState = 'idle' | 'starting' | 'running' | 'paused' | 'serving' | 'gone'

@@ -13,14 +13,15 @@ export class FileSync {
   failure: HyperparcelError | null = null
   readonly #file: OverlayFile
   readonly #name: string
-  readonly #begin: () => () => void
+  readonly #begin: () => Promise<() => void>
   readonly #shared = new SharedSync(() => this.#now())
 
   /**
    * @param name of the volume, for the error
-   * @param begin called when a sync begins; what it returns is called when that one succeeded
+   * @param begin called when a sync begins; the sync waits for it, and covers what was written until it was called.
+   *   What it resolves with is called when the sync succeeded
    */
-  constructor(file: OverlayFile, name: string, begin: () => () => void) {
+  constructor(file: OverlayFile, name: string, begin: () => Promise<() => void>) {
     this.#file = file
     this.#name = name
     this.#begin = begin
@@ -41,7 +42,7 @@ export class FileSync {
   async #now(): Promise<void> {
     if (this.failure !== null) throw this.failure
     this.unsynced = false
-    const succeeded = this.#begin()
+    const succeeded = await this.#begin()
     try {
       faultPoint('syncing')
       await this.#file.datasync()

@@ -2,8 +2,9 @@
  * What a running parcel changed in one volume: an encrypted, authenticated log of slots in one file.
  *
  * Invariants:
- * - A slot is never written in place, but for guest RAM (see `#placeAtHome`). It is free again when nothing refers to it, after the sync that covers
- *   what replaced it, and after the reads that were under way have ended.
+ * - A slot is never written in place, but for guest RAM (see `#placeAtHome`). It is free again when nothing refers to
+ *   it, after a sync covered what replaced it and the next one claimed that (see `live-slots.ts`), and after the reads
+ *   that were under way have ended.
  * - The entry of a chunk with the highest sequence above the header's floor is its content, here and in recovery.
  * - At most two generations: `top` takes the writes, `frozen` is immutable until it is released or abandoned.
  *   Every sequence of `frozen` is at most the one at the freeze, every one of `top` is above.
@@ -17,9 +18,10 @@ import { faultPoint } from '../base/fault-point.ts'
 import { CHUNK_BYTES } from '../base/limits.ts'
 import { KEY_BYTES } from '../chunk/aead.ts'
 import { OVERLAY_ID_BYTES, SLOT_KIND, type OverlayHeader } from '../format/overlay.ts'
-import { ChunkMap, isTombstone, slotOf } from './chunk-map.ts'
+import { isTombstone, slotOf, type ChunkMap } from './chunk-map.ts'
 import type { DirtyRun, FrozenGeneration } from './frozen.ts'
 import { Generations, type ChunkState } from './generations.ts'
+import { LiveSlots, SlotMarker } from './live-slots.ts'
 import { LowSpace } from './low-space.ts'
 import { Operation } from './operation.ts'
 import { openDiskFile, type OverlayFile } from './overlay-file.ts'
@@ -29,14 +31,17 @@ import type {
   OverlayOpenOptions,
   OverlayRuntimeOptions
 } from './overlay-options.ts'
-import { recoverSlots, type Recovered } from './recovery.ts'
+import { nothingRecovered, recoverSlots, type Recovered } from './recovery.ts'
 import { SlotPool } from './slot-pool.ts'
 import { SlotReader } from './slot-reader.ts'
 import { SlotWriter, type SlotBatch, type SlotSink } from './slot-writer.ts'
+import { wipeSlots } from './wipe-slots.ts'
 
 export class Overlay implements SlotSink {
   readonly sizeBytes: number
   readonly chunks: number
+  /** Chunks that the disk damaged before this was opened: reading them is an error until they are written again. */
+  readonly damagedChunks: number
 
   readonly #file: OverlayFile
   readonly #key: Buffer
@@ -46,6 +51,8 @@ export class Overlay implements SlotSink {
   readonly #writer: SlotWriter
   readonly #reader: SlotReader
   readonly #lowSpace: LowSpace
+  /** Null where nothing need survive a crash. */
+  readonly #live: LiveSlots | null
   /** Low 32 bits of the sequence of each slot. */
   #sequences: Uint32Array
   #appliedSequence: number
@@ -66,13 +73,17 @@ export class Overlay implements SlotSink {
     this.#key = key
     this.sizeBytes = header.sizeBytes
     this.chunks = found.map.chunks
-    this.#pool = new SlotPool(file, name, durable, () => this.#writer.wake())
-    this.#header = new HeaderWriter(file, key, header, () =>
-      durable ? this.#pool.sync.run() : Promise.resolve()
-    )
-    this.#generations = new Generations(found.map, found.tombstones, (slot) =>
+    this.damagedChunks = found.damagedChunks
+    this.#live = durable
+      ? new LiveSlots(new SlotMarker(key), found.lastSequence, found.marks, found.sum)
+      : null
+    this.#header = new HeaderWriter(file, key, header, this.#live, () => this.#pool.sync.run())
+    const claim = () => this.#header.put()
+    this.#pool = new SlotPool(file, name, durable, claim, () => this.#writer.wake())
+    this.#generations = new Generations(found.map, found.tombstones, (slot) => {
+      this.#live?.remove(slot)
       this.#pool.replaced(slot)
-    )
+    })
     this.#appliedSequence = found.lastSequence
     this.#writer = new SlotWriter(file, this, volume, key, found.lastSequence + 1)
     this.#reader = new SlotReader(file, this.#pool.epochs, volume, name, key)
@@ -94,9 +105,10 @@ export class Overlay implements SlotSink {
     const overlayId = Buffer.allocUnsafe(OVERLAY_ID_BYTES)
     sodium.randombytes_buf(key)
     sodium.randombytes_buf(overlayId)
+    const durable = options.durable ?? true
     const header = {
       counter: 0,
-      durable: options.durable ?? true,
+      durable,
       overlayId,
       sizeBytes: options.sizeBytes,
       floorSequence: 0,
@@ -105,14 +117,10 @@ export class Overlay implements SlotSink {
       volume: options.volume,
       name: options.name,
       baseId: options.baseId,
-      sealedKey: options.sealKey(key)
+      sealedKey: options.sealKey(key),
+      claim: durable ? new SlotMarker(key).claimNothing() : null
     }
-    const nothing = {
-      map: new ChunkMap(Math.ceil(options.sizeBytes / CHUNK_BYTES)),
-      tombstones: new Map<number, number>(),
-      sequences: new Float64Array(0),
-      lastSequence: 0
-    }
+    const nothing = nothingRecovered(options.sizeBytes)
     const file = await (options.openFile ?? openDiskFile)(path, true)
     const overlay = new Overlay(file, key, header, nothing, options)
     try {
@@ -129,23 +137,32 @@ export class Overlay implements SlotSink {
 
   /**
    * An overlay left by a crash or a clean close: everything that was flushed, and of later writes what happened to
-   * reach the disk. Rejects with `DATA_CORRUPT`, `FORMAT_TOO_NEW`.
+   * reach the disk. What was damaged meanwhile is an error when it is read. Rejects with `DATA_CORRUPT` when too little
+   * is left to tell what that is, `FORMAT_TOO_NEW`, `FORMAT_TOO_OLD`.
    */
   static async open(path: string, options: OverlayOpenOptions): Promise<Overlay> {
     const file = await (options.openFile ?? openDiskFile)(path, false)
     try {
       const { header, key } = await readOverlayHeader(file, options.unsealKey)
-      const { commitId } = header
-      if (commitId !== '' && (await options.committed?.(commitId)) === true) {
-        header.baseId = commitId
-        header.floorSequence = Math.max(header.floorSequence, header.commitSequence)
-      }
-      const overlay = new Overlay(file, key, header, await recoverSlots(file, header, key), options)
-      // What was found may be in the page cache only; what it replaced is about to be used again.
-      if (header.durable) await overlay.#pool.sync.run()
+      const { commitId, durable } = header
+      const change: Partial<OverlayHeader> = {}
       if (commitId !== '' && options.committed !== undefined) {
-        await overlay.#header.write({ commitId: '', commitSequence: 0 })
+        if (await options.committed(commitId)) {
+          change.baseId = commitId
+          change.floorSequence = Math.max(header.floorSequence, header.commitSequence)
+        }
+        change.commitId = ''
+        change.commitSequence = 0
       }
+      const floor = change.floorSequence ?? header.floorSequence
+      const found = await recoverSlots(file, header, key, floor)
+      const overlay = new Overlay(file, key, header, found, options)
+      // What was found may be in the page cache only; what it replaced is about to be used again.
+      if (durable) {
+        await wipeSlots(file, found.torn)
+        await overlay.#pool.sync.run()
+      }
+      if (durable || change.commitId !== undefined) await overlay.#header.write(change)
       if (options.reserveBytes !== undefined) await overlay.reserve(options.reserveBytes)
       return overlay
     } catch (err) {
@@ -263,6 +280,7 @@ export class Overlay implements SlotSink {
     const generations = this.#generations
     const sequence = this.#appliedSequence
     const frozen = generations.freeze()
+    this.#live?.freeze()
     const live = () => assert(generations.frozen === frozen, 'a frozen generation is gone')
     let releasing = false
     return {
@@ -290,11 +308,13 @@ export class Overlay implements SlotSink {
         }
         faultPoint('raised')
         swap()
+        this.#live?.drop()
         this.#pool.retire(generations.drop())
       },
       abandon: () => {
         live()
         assert(!releasing, 'a frozen generation is being released')
+        this.#live?.thaw()
         generations.thaw()
         this.#pool.settle()
       }
@@ -332,9 +352,13 @@ export class Overlay implements SlotSink {
     try {
       await this.#drain()
       const { sync, epochs } = this.#pool
-      if (this.durable && !this.#removed && sync.failure === null) await sync.runIfNeeded()
+      if (this.durable && !this.#removed && sync.failure === null) {
+        await sync.runIfNeeded()
+        if (this.#header.behind) await sync.run()
+      }
       await new Promise<void>((resolve) => epochs.retire(resolve))
     } finally {
+      this.#header.close()
       await this.#file.close()
       sodium.sodium_memzero(this.#key)
     }
@@ -401,12 +425,13 @@ export class Overlay implements SlotSink {
         }
       }
     } catch (err) {
-      this.unplace(batch)
+      this.unplace(batch, true)
       throw err
     }
   }
 
-  unplace(batch: SlotBatch): void {
+  unplace(batch: SlotBatch, wiped: boolean): void {
+    if (!wiped && this.#live !== null) this.#live.doubtful = true
     this.#pool.give(batch.fresh)
     batch.fresh = []
     this.#overwriting.clear()
@@ -419,11 +444,13 @@ export class Overlay implements SlotSink {
       this.#note(slot, batch.sequence + i)
       // In place: the generation that had the slot has it still, even if it was frozen meanwhile.
       if (this.#overwriting.has(slot)) continue
+      this.#live?.add(slot, batch.slots.headerBytes(i))
       if (batch.kinds[i] === SLOT_KIND.DATA) this.#generations.data(batch.chunks[i], slot)
       else this.#generations.tombstone(batch.chunks[i], batch.counts[i], slot)
     }
     this.#overwriting.clear()
     this.#appliedSequence = batch.sequence + batch.count - 1
+    if (this.#live !== null) this.#live.sequence = this.#appliedSequence
     this.#pool.settle()
     this.#lowSpace.grown(this.#pool.fileBytes)
   }

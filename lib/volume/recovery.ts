@@ -1,131 +1,117 @@
 /**
- * Finds out what an overlay file holds after a crash: scans every slot, believes those whose tag is right, and
- * keeps for each chunk the one with the highest sequence. A torn slot, or one that was never written, is as if it
- * had never been; the slot that it was to replace is still there, because slots are reused only after the sync
- * that covers their successors.
+ * Finds out what an overlay file holds after a crash: of each chunk, the authentic slot with the highest sequence. A
+ * slot that is not authentic was torn when the power failed, and is as if it had never been: the slot that it was to
+ * replace is still there, because slots are reused only after a sync and a claim that cover their successors.
+ *
+ * Unless the header's claim says otherwise (see `live-slots.ts`): what it counts was on the disk. If that is not found
+ * among the authentic slots, the disk lost it. Broken slots whose header is left are then counted too; if the claim
+ * holds with them, exactly those are damaged: they keep their place, and reading them is an error. A tombstone is whole
+ * again then, for it has nothing but its header. If the claim still does not hold, a chunk that nobody can name has
+ * older content, and the overlay is refused.
  */
+import { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_BYTES } from '../base/limits.ts'
-import {
-  OVERLAY_SLOTS_AT,
-  SLOT_BYTES,
-  SLOT_KIND,
-  slotPosition,
-  type OverlayHeader
-} from '../format/overlay.ts'
-import { ChunkMap, dataEntry, tombstoneEntry, slotOf } from './chunk-map.ts'
+import { SLOT_KIND, type OverlayHeader } from '../format/overlay.ts'
+import { ChunkMap } from './chunk-map.ts'
+import { SlotMarker, type MarkSum } from './live-slots.ts'
 import type { OverlayFile } from './overlay-file.ts'
-import { SlotBuffer } from './slot-buffer.ts'
-
-const SCAN_SLOTS = 128
+import { layOut } from './slot-layout.ts'
+import { scanSlots, type ScannedSlots } from './slot-scan.ts'
 
 export interface Recovered {
   map: ChunkMap
   /** Slot → sequence, 0 where a slot is free. */
   sequences: Float64Array
+  /** Slot → two words, its mark. */
+  marks: Int32Array
+  /** Of the slots that are not free. */
+  sum: MarkSum
   /** Tombstone slot → chunks that still depend on it. */
   tombstones: Map<number, number>
   /** The highest sequence in the file, in use or not. */
   lastSequence: number
+  /** Chunks that cannot be read. */
+  damagedChunks: number
+  /** Free slots of which something is left that looks like a write. */
+  torn: number[]
 }
 
-interface Tombstone {
-  slot: number
-  first: number
-  count: number
-  sequence: number
-}
+export const nothingRecovered = (sizeBytes: number): Recovered => ({
+  map: new ChunkMap(Math.ceil(sizeBytes / CHUNK_BYTES)),
+  sequences: new Float64Array(0),
+  marks: new Int32Array(0),
+  sum: { low: 0, high: 0 },
+  tombstones: new Map(),
+  lastSequence: 0,
+  damagedChunks: 0,
+  torn: []
+})
 
+/**
+ * @param header as it is on the disk
+ * @param floor slots up to here are part of a version; at least the header's
+ */
 export async function recoverSlots(
   file: OverlayFile,
   header: OverlayHeader,
-  key: Buffer
+  key: Buffer,
+  floor: number
 ): Promise<Recovered> {
   const chunks = Math.ceil(header.sizeBytes / CHUNK_BYTES)
-  const map = new ChunkMap(chunks)
-  const slots = Math.max(0, Math.floor(((await file.size()) - OVERLAY_SLOTS_AT) / SLOT_BYTES))
-  const sequences = new Float64Array(slots)
-  const tombstones: Tombstone[] = []
-  let lastSequence = Math.max(header.floorSequence, header.commitSequence)
-
-  const buffer = new SlotBuffer(SCAN_SLOTS)
-  const content = Buffer.alloc(CHUNK_BYTES)
-  for (let slot = 0; slot < slots; slot += SCAN_SLOTS) {
-    const bytes = await readAt(file, buffer.bytes, slotPosition(slot))
-    const whole = Math.min(slots - slot, Math.floor(bytes / SLOT_BYTES))
-    for (let i = 0; i < whole; i++) {
-      const { kind, volume, chunk, count, sequence } = buffer.header(i)
-      if (kind !== SLOT_KIND.DATA && kind !== SLOT_KIND.TOMBSTONE) continue
-      if (volume !== header.volume || count === 0 || chunk + count > chunks) continue
-      if (!authentic(buffer, i, content, key)) continue
-      lastSequence = Math.max(lastSequence, sequence)
-      if (sequence <= header.floorSequence) continue
-      if (kind === SLOT_KIND.TOMBSTONE) {
-        tombstones.push({ slot: slot + i, first: chunk, count, sequence })
-        continue
-      }
-      const known = map.get(chunk)
-      if (known !== 0 && sequences[slotOf(known)] >= sequence) continue
-      if (known !== 0) sequences[slotOf(known)] = 0
-      map.set(chunk, dataEntry(slot + i))
-      sequences[slot + i] = sequence
-    }
+  const marker = new SlotMarker(key)
+  const scanned = await scanSlots(file, header, key, marker)
+  const usable = usableSlots(scanned, header, marker, chunks)
+  const { map, tombstones, live, sum } = layOut(scanned, chunks, floor, Infinity, usable)
+  const sequences = new Float64Array(live.length)
+  const torn: number[] = []
+  let damagedChunks = 0
+  for (let slot = 0; slot < live.length; slot++) {
+    const broken = scanned.broken[slot] === 1
+    if (live[slot] === 1) sequences[slot] = scanned.sequences[slot]
+    else if (broken) torn.push(slot)
+    if (live[slot] === 1 && broken && scanned.kinds[slot] === SLOT_KIND.DATA) damagedChunks++
   }
-  content.fill(0)
-
-  tombstones.sort((a, b) => a.sequence - b.sequence)
-  const living = new Map<number, number>()
-  for (const tombstone of tombstones) bury(tombstone, map, sequences, living)
-  return { map, sequences, tombstones: living, lastSequence }
-}
-
-/** Lays a tombstone over what is older than it. Tombstones come in the order of their sequences. */
-function bury(
-  { slot, first, count, sequence }: Tombstone,
-  map: ChunkMap,
-  sequences: Float64Array,
-  living: Map<number, number>
-): void {
-  const entry = tombstoneEntry(slot)
-  let depend = 0
-  const replaced = (old: number, chunks: number) => {
-    const oldSlot = slotOf(old)
-    const left = (living.get(oldSlot) ?? 0) - chunks
-    if (left > 0) living.set(oldSlot, left)
-    else {
-      living.delete(oldSlot)
-      sequences[oldSlot] = 0
-    }
-  }
-  for (let at = first; at < first + count;) {
-    const known = map.get(at)
-    const newer = known !== 0 && sequences[slotOf(known)] > sequence
-    let stop = at + 1
-    if (known === 0) stop = at + map.run(at, first + count - at)
-    if (!newer) {
-      map.fill(at, stop - at, entry, replaced)
-      depend += stop - at
-    }
-    at = stop
-  }
-  if (depend > 0) {
-    living.set(slot, depend)
-    sequences[slot] = sequence
+  return {
+    map,
+    sequences,
+    marks: scanned.marks,
+    sum,
+    tombstones,
+    lastSequence: Math.max(
+      scanned.lastSequence,
+      header.floorSequence,
+      header.commitSequence,
+      header.claim?.sequence ?? 0
+    ),
+    damagedChunks,
+    torn
   }
 }
 
-function authentic(buffer: SlotBuffer, index: number, content: Buffer, key: Buffer): boolean {
-  try {
-    buffer.open(index, content, key)
-    return true
-  } catch {
-    return false // a torn or foreign slot: as if it had never been written
+/** Slots that count, with 1. Throws `DATA_CORRUPT`. */
+function usableSlots(
+  scanned: ScannedSlots,
+  { claim, floorSequence, name }: OverlayHeader,
+  marker: SlotMarker,
+  chunks: number
+): Uint8Array {
+  const { kinds, broken, sequences } = scanned
+  const authentic = kinds.map((kind, slot) => (kind !== 0 && broken[slot] === 0 ? 1 : 0))
+  if (claim === null) return authentic
+  const holds = (usable: Uint8Array): boolean => {
+    const frozenSequence = Math.max(floorSequence, claim.frozenSequence)
+    const frozen = layOut(scanned, chunks, floorSequence, frozenSequence, usable).sum
+    const top = layOut(scanned, chunks, frozenSequence, claim.sequence, usable).sum
+    const digest = marker.digest({ low: frozen.low ^ top.low, high: frozen.high ^ top.high })
+    return digest.equals(claim.digest)
   }
-}
-
-function readAt(file: OverlayFile, buffer: Buffer, position: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    file.pread(buffer, 0, buffer.byteLength, position, (error, bytes) =>
-      error === null ? resolve(bytes) : reject(error)
-    )
+  if (holds(authentic)) return authentic
+  const named = kinds.map((kind, slot) =>
+    kind !== 0 && (broken[slot] === 0 || sequences[slot] <= claim.sequence) ? 1 : 0
+  )
+  if (holds(named)) return named
+  throw new HyperparcelError('DATA_CORRUPT', `The changes of ${name} are damaged on this disk`, {
+    hint: 'Parts of them are missing, and it is not known which. Check the disk; the last version of the parcel is not affected.',
+    context: { volume: name }
   })
 }

@@ -2,6 +2,7 @@
 import {
   SLOT_BYTES,
   SLOT_DATA_AT,
+  SLOT_HEADER_AGAIN_AT,
   SLOT_HEADER_BYTES,
   SLOT_NONCE_AT,
   readSlotHeader,
@@ -14,6 +15,7 @@ interface SlotViews {
   header: Buffer
   nonce: Buffer
   sealed: Buffer
+  headerAgain: Buffer
 }
 
 export class SlotBuffer {
@@ -44,12 +46,36 @@ export class SlotBuffer {
     nonces.copy(this.bytes, at + SLOT_NONCE_AT, nonceAt, nonceAt + NONCE_BYTES)
     const views = this.#at(index)
     sealWith(views.sealed, views.nonce, content, views.header, key)
+    views.header.copy(views.headerAgain)
   }
 
-  /** Opens slot `index` into `target`, 4096 bytes. Throws `DATA_CORRUPT`. */
+  /**
+   * Opens slot `index` into `target`, 4096 bytes; one intact copy of its header is enough, and `header` then gives that.
+   * Throws `DATA_CORRUPT`.
+   */
   open(index: number, target: Buffer, key: Buffer): void {
-    const views = this.#at(index)
-    open(target, views.nonce, views.sealed, views.header, key)
+    const { header, nonce, sealed, headerAgain } = this.#at(index)
+    try {
+      open(target, nonce, sealed, header, key)
+    } catch (err) {
+      if (headerAgain.equals(header)) throw err
+      open(target, nonce, sealed, headerAgain, key)
+      headerAgain.copy(header)
+    }
+  }
+
+  /** The bytes that `header` reads. */
+  headerBytes(index: number): Buffer {
+    return this.#at(index).header
+  }
+
+  /** The copy behind the data. */
+  headerAgain(index: number): SlotHeader {
+    return readSlotHeader(this.bytes, index * SLOT_BYTES + SLOT_HEADER_AGAIN_AT)
+  }
+
+  headerAgainBytes(index: number): Buffer {
+    return this.#at(index).headerAgain
   }
 
   /** To be trusted once the slot was opened. */
@@ -64,7 +90,8 @@ export class SlotBuffer {
       views = {
         header: this.bytes.subarray(at, at + SLOT_HEADER_BYTES),
         nonce: this.bytes.subarray(at + SLOT_NONCE_AT, at + SLOT_DATA_AT),
-        sealed: this.bytes.subarray(at + SLOT_DATA_AT, at + SLOT_BYTES)
+        sealed: this.bytes.subarray(at + SLOT_DATA_AT, at + SLOT_HEADER_AGAIN_AT),
+        headerAgain: this.bytes.subarray(at + SLOT_HEADER_AGAIN_AT, at + SLOT_BYTES)
       }
       this.#views[index] = views
     }

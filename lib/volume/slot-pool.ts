@@ -1,22 +1,23 @@
 /**
  * The slots of one overlay file: gives them out, takes them back when it is safe.
  *
- *   in use ─▶ replaced ──sync that covers its replacement──▶ unused ──reads under way end──▶ free
+ *   in use ─▶ replaced ──sync that covers its replacement──▶ synced ──claim of that──▶ unused ──reads end──▶ free
  *
- * Where nothing need survive a crash, the sync is left out.
+ * Where nothing need survive a crash, sync and claim are left out.
  */
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_BYTES } from '../base/limits.ts'
 import { SLOT_BYTES, slotPosition } from '../format/overlay.ts'
 import { FileSync } from './file-sync.ts'
+import type { HeaderWriter } from './overlay-header.ts'
 import type { OverlayFile } from './overlay-file.ts'
 import { ReadEpochs } from './read-epochs.ts'
 import { SlotSpace, type Extent } from './slot-space.ts'
 
 /** Slots beyond a reserve, for what is replaced but not free yet. */
 const RESERVE_SLACK_SLOTS = 512
-/** Replaced slots that wait for a sync before one is made for them: 64 MiB. */
+/** Replaced slots that wait for a sync, or for a claim, before one is made for them: 64 MiB. */
 const REPLACED_MAX = 16_384
 /** The file is cut when its end has at least that many free slots. */
 const TRIM_SLOTS_MIN = 2048
@@ -30,18 +31,36 @@ export class SlotPool {
   readonly #wake: () => void
   /** Slots whose replacement is written but not synced. */
   #replaced: number[] = []
+  /** Slots whose replacement is synced, but not claimed: see `live-slots.ts`. */
+  #unclaimed: number[] = []
   /** Slots that wait for reads. */
   #retiring = 0
 
-  /** @param wake makes somebody call `trim` when nothing is being written */
-  constructor(file: OverlayFile, name: string, durable: boolean, wake: () => void) {
+  /**
+   * @param claim writes what the last sync covered, when one begins
+   * @param wake makes somebody call `trim` when nothing is being written
+   */
+  constructor(
+    file: OverlayFile,
+    name: string,
+    durable: boolean,
+    claim: HeaderWriter['put'],
+    wake: () => void
+  ) {
     this.#file = file
     this.#durable = durable
     this.#wake = wake
-    this.sync = new FileSync(file, name, () => {
+    this.sync = new FileSync(file, name, async () => {
       const replaced = this.#replaced
       this.#replaced = []
-      return () => this.retire(replaced)
+      const { claimed, synced } = await claim()
+      return () => {
+        synced()
+        if (claimed) {
+          this.retire(this.#unclaimed)
+          this.#unclaimed = replaced
+        } else for (const slot of replaced) this.#unclaimed.push(slot)
+      }
     })
   }
 
@@ -91,11 +110,12 @@ export class SlotPool {
 
   /** Frees what need not wait for a sync, and syncs when too much does wait. */
   settle(): void {
-    if (this.#replaced.length === 0) return
+    const most = Math.max(this.#replaced.length, this.#unclaimed.length)
+    if (most === 0) return
     if (!this.#durable) {
       this.retire(this.#replaced)
       this.#replaced = []
-    } else if (this.#replaced.length > REPLACED_MAX && this.sync.failure === null) {
+    } else if (most > REPLACED_MAX && this.sync.failure === null) {
       this.sync.run().catch(safetyCatch) // it stays failed: the next flush says so
     }
   }
@@ -138,7 +158,9 @@ export class SlotPool {
 
   /** Tries to have `count` slots without growing: syncs what waits for that, waits for readers. */
   async #reclaim(count: number): Promise<void> {
-    if (this.#replaced.length > 0 && this.#durable && this.sync.failure === null) {
+    // One sync for what was replaced, one for the claim that it was.
+    for (let i = 0; i < 2 && this.#durable && this.sync.failure === null; i++) {
+      if (this.#replaced.length + this.#unclaimed.length === 0) break
       await this.sync.run().catch(safetyCatch) // then there is nothing to reclaim
     }
     while (this.#space.ready < count && this.#retiring > 0) {

@@ -114,6 +114,12 @@ export class SlotReader {
   ): void {
     for (let i = 0; i < count; i++) {
       if ((i + 1) * SLOT_BYTES > bytes) throw this.#corrupt(chunk + i)
+      const from = at + i * CHUNK_BYTES
+      try {
+        buffer.open(i, target.subarray(from, from + CHUNK_BYTES), this.#key)
+      } catch (err) {
+        throw this.#corrupt(chunk + i, err)
+      }
       const header = buffer.header(i)
       if (
         header.kind !== SLOT_KIND.DATA ||
@@ -122,12 +128,6 @@ export class SlotReader {
         header.sequence >>> 0 !== sequences[i]
       ) {
         throw this.#corrupt(chunk + i)
-      }
-      const from = at + i * CHUNK_BYTES
-      try {
-        buffer.open(i, target.subarray(from, from + CHUNK_BYTES), this.#key)
-      } catch (err) {
-        throw this.#corrupt(chunk + i, err)
       }
     }
   }

@@ -12,17 +12,17 @@
 import { faultPoint } from '../base/fault-point.ts'
 import type { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_BYTES } from '../base/limits.ts'
-import { SLOT_BYTES, SLOT_DATA_AT, SLOT_KIND, slotPosition } from '../format/overlay.ts'
+import { SLOT_BYTES, SLOT_KIND, slotPosition } from '../format/overlay.ts'
 import { Nonces } from './nonces.ts'
 import type { Operation } from './operation.ts'
 import type { OverlayFile } from './overlay-file.ts'
 import { SlotBuffer } from './slot-buffer.ts'
 import type { Extent } from './slot-space.ts'
+import { wipeSlots } from './wipe-slots.ts'
 
 /** Half a mebibyte in one write. */
 const BATCH_SLOTS = 128
 const ZERO_CHUNK = Buffer.alloc(CHUNK_BYTES)
-const WIPE = Buffer.alloc(SLOT_DATA_AT)
 
 /** Slots of one batch, in the order of their sequences. */
 export class SlotBatch {
@@ -53,8 +53,8 @@ export class SlotBatch {
 export interface SlotSink {
   /** Fills `placed` and `fresh`. With `grow` false the file must not grow. Rejects with `DISK_FULL`, nothing taken. */
   place(batch: SlotBatch, grow: boolean): Promise<void>
-  /** The batch could not be written; its fresh slots are wiped. */
-  unplace(batch: SlotBatch): void
+  /** The batch could not be written. Are its fresh slots wiped, or may some of it come back after a crash? */
+  unplace(batch: SlotBatch, wiped: boolean): void
   /** The batch is in the file. */
   applied(batch: SlotBatch): void
   /** The error that the requests of a batch end with. */
@@ -256,8 +256,7 @@ export class SlotWriter {
     const failure = await this.#pwrite(batch)
     faultPoint('written')
     if (failure === null) return
-    await this.#wipe(batch.fresh)
-    this.#sink.unplace(batch)
+    this.#sink.unplace(batch, await wipeSlots(this.#file, slotsOf(batch.fresh)))
     throw failure
   }
 
@@ -283,20 +282,11 @@ export class SlotWriter {
       ended(null)
     })
   }
+}
 
-  /** Best effort, one slot after the other: where nothing can be written, nothing was. */
-  async #wipe(extents: Extent[]): Promise<void> {
-    const size = await this.#file.size()
-    for (const { first, count } of extents) {
-      for (let slot = first; slot < first + count; slot++) {
-        const position = slotPosition(slot)
-        const length = Math.min(WIPE.byteLength, size - position)
-        if (length <= 0) continue
-        await new Promise<void>((resolve) => {
-          this.#file.pwrite(WIPE, 0, length, position, () => resolve())
-        })
-      }
-    }
+function* slotsOf(extents: Extent[]): Generator<number> {
+  for (const { first, count } of extents) {
+    for (let slot = first; slot < first + count; slot++) yield slot
   }
 }
 

@@ -2,6 +2,7 @@
 import { open, readdir, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import test from 'brittle'
+import { SLOT_HEADER_AGAIN_AT, slotPosition } from '../../lib/format/overlay.ts'
 import { Fleet, type Device } from '../helpers/devices.ts'
 import { rawImage, sha256, tool } from '../helpers/images.ts'
 import { Random } from '../helpers/random.ts'
@@ -104,6 +105,48 @@ test('a damaged overlay under a client', { timeout: 120_000 }, async (t) => {
   ])
   t.is(await sha256(out), await sha256(expected))
 })
+
+test('an overlay that was damaged after a crash', { timeout: 120_000 }, async (t) => {
+  if (!need(t, 'qemu', 'qemu-tools')) return
+  const fleet = await Fleet.open(t)
+  const home = await fleet.first()
+  await home.create('disk', ['--size', '8M', '--memory', '64M'])
+  const serving = home.start(['serve', 'disk', '--writable'])
+  t.teardown(() => serving.end(), { force: true })
+  const { volumes } = (await serving.first()) as { volumes: { disk0: string } }
+  // The second flush says what the first one made durable.
+  for (const command of ['write -P 7 0 64k', 'write -P 8 1M 4k']) {
+    await tool('qemu-io', '-f', 'raw', '-c', command, '-c', 'flush', volumes.disk0)
+  }
+  await home.kill('daemon')
+  await home.kill('runner')
+  const [overlay] = await files(home, 'parcels', /disk0\.overlay$/)
+  await flip(overlay, slotPosition(5) + 1000)
+  const asked = await home.run(['resume', 'disk'])
+  t.alike([asked.code, asked.error?.code], [7, 'CRASH_CHOICE'])
+  t.ok(/4096 bytes of disk0 are damaged/.test(asked.error!.message), asked.error?.message)
+  for (let slot = 0; slot < 16; slot++) {
+    await flip(overlay, slotPosition(slot))
+    await flip(overlay, slotPosition(slot) + SLOT_HEADER_AGAIN_AT)
+  }
+  for (const choice of [[], ['--from-crash', 'disk']]) {
+    const refused = await home.run(['resume', 'disk', ...choice])
+    t.alike([refused.code, refused.error?.code], [6, 'DATA_CORRUPT'])
+    t.ok(refused.error!.message.includes('disk0'), refused.error?.message)
+    t.ok(refused.error!.hint!.includes('--from-crash version'), refused.error?.hint)
+  }
+  t.is((await home.ok(['discard', 'disk', '--yes']))['version'], 1)
+  t.alike(await files(home, 'parcels', /overlay$/), [])
+})
+
+async function flip(file: string, at: number): Promise<void> {
+  const handle = await open(file, 'r+')
+  const byte = Buffer.alloc(1)
+  await handle.read(byte, 0, 1, at)
+  byte[0] ^= 1
+  await handle.write(byte, 0, 1, at)
+  await handle.close()
+}
 
 async function files(home: Device, folder: string, pattern: RegExp): Promise<string[]> {
   const entries = await readdir(path.join(home.home, folder), {

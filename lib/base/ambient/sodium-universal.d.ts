@@ -3,6 +3,8 @@ declare module 'sodium-universal' {
   interface Sodium {
     crypto_generichash(output: Uint8Array, input: Uint8Array, key?: Uint8Array): void
     crypto_generichash_batch(output: Uint8Array, inputs: Uint8Array[], key?: Uint8Array): void
+    /** SipHash-2-4: 8 bytes, key of 16. */
+    crypto_shorthash(output: Uint8Array, input: Uint8Array, key: Uint8Array): void
     crypto_aead_xchacha20poly1305_ietf_encrypt(
       ciphertext: Uint8Array,
       message: Uint8Array,

@@ -47,6 +47,11 @@ export const resume: CliCommand = {
       `Console: ${context.typed(`console ${result.parcel}`)}`,
       `Screen:  ${result.vnc} (VNC over a Unix socket)`
     ]
+    if (result.damaged_bytes > 0) {
+      text.push(
+        `${formatBytes(result.damaged_bytes)} of its disks are damaged here: reading them fails until the guest writes them again.`
+      )
+    }
     return { json: result, text: text.join('\n') }
   }
 }

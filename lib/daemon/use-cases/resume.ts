@@ -34,12 +34,12 @@ export async function resume(
   try {
     const lease = await takeLease(node, parcel, params, context)
     trace.mark('lease')
-    const keepOverlays = await settleLeftovers(node, parcel, runner, params)
+    const { keep, damagedBytes } = await settleLeftovers(node, parcel, runner, params)
     const info = await chooseVersion(node, parcel, lease, params, context)
     const opened = await openRecord(node, info, params, context)
     trace.mark('record')
     const machine = machineOf(parcel, opened)
-    const restore = opened.record.state !== null && !keepOverlays
+    const restore = opened.record.state !== null && !keep
     if (params.offline === true) await refuseMissing(node, parcel, info, restore)
     else prefetch(node, info, opened, restore)
     context.signal.throwIfAborted()
@@ -48,7 +48,7 @@ export async function resume(
     context.progress({ phase: restore ? 'resuming' : 'booting' })
     const startedMs = trace.nowMs
     const replan = params.reboot === true
-    const start = { machine, restore, replan, keepOverlays }
+    const start = { machine, restore, replan, keepOverlays: keep }
     const started = await startVm(node, runner, info, start, context)
     trace.add(started.trace, startedMs)
     runner.ending = false
@@ -65,6 +65,7 @@ export async function resume(
       serial: started.serial,
       volumes: started.volumes,
       clock: started.clock,
+      damaged_bytes: damagedBytes,
       trace: trace.steps
     }
   } catch (err) {

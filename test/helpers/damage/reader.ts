@@ -19,7 +19,6 @@ const home = new SampleHome(directory, Number(homeSeed))
 const files = new DamagedFiles(directory)
 await home.load()
 await files.remember()
-const readWhole = files.names.filter((name) => !name.endsWith('.overlay'))
 if (mode === 'live') {
   await home.open()
   const among = files.names.filter((name) => READ_LIVE.test(name))
@@ -34,7 +33,9 @@ if (mode === 'live') {
 } else {
   for (let i = 0; i < Number(count); i++) {
     const kind: DamageKind = random.pick(['flip', 'flip', 'flip', 'truncate', 'delete'])
-    const { shut } = await damaged(files.choose(random, kind, readWhole), () => home.openAndRead())
+    // Without an overlay there are no changes: that a file is missing is for nobody to see.
+    const among = files.names.filter((name) => kind !== 'delete' || !name.endsWith('.overlay'))
+    const { shut } = await damaged(files.choose(random, kind, among), () => home.openAndRead())
     if (shut) exit(0)
     await files.restore()
   }

@@ -14,6 +14,7 @@ const RESUMED = {
   serial: '/run/serial.sock',
   volumes: { disk0: 'nbd+unix:///?socket=/run/disk0.sock' },
   clock: 'rtc',
+  damaged_bytes: 0,
   trace: {}
 }
 

@@ -49,6 +49,7 @@ const RESUMED: ResumeResult = {
   serial: '/serial',
   volumes: {},
   clock: 'rtc',
+  damaged_bytes: 0,
   trace: {}
 }
 

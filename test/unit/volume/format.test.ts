@@ -1,7 +1,9 @@
-/** Golden file of an overlay, as format 1 was written once. Regenerate never: a new format gets a new one. */
+/** Golden files of an overlay, as each format was written once. Regenerate never: a new format gets a new one. */
 import test from 'brittle'
+import type { Assert } from 'brittle'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import sodium from 'sodium-universal'
 import type { HyperparcelError } from '../../../lib/base/errors.ts'
 import { CHUNK_BYTES } from '../../../lib/base/limits.ts'
 import {
@@ -15,13 +17,14 @@ import { FaultyFile } from '../../helpers/faulty-file.ts'
 import { MemoryBase } from '../../helpers/memory-base.ts'
 import { SEAL, numberOf } from './model.ts'
 
-const FILE = fileURLToPath(
-  new URL('../../../../test/fixtures/format-1/overlay.hex', import.meta.url)
-)
-const golden = Buffer.from(readFileSync(FILE, 'utf8').replaceAll('\n', ''), 'hex')
+function goldenFile(format: number): Buffer {
+  const file = new URL(`../../../../test/fixtures/format-${format}/overlay.hex`, import.meta.url)
+  return Buffer.from(readFileSync(fileURLToPath(file), 'utf8').replaceAll('\n', ''), 'hex')
+}
+const golden = goldenFile(2)
 const base = () => new MemoryBase(Buffer.alloc(16 * CHUNK_BYTES, 1))
 
-test('overlay format 1: the golden file opens, and its header encodes to the same bytes', async (t) => {
+test('overlay format 2: the golden file opens, and its header encodes to the same bytes', async (t) => {
   const file = new FaultyFile(golden)
   const seen = await Overlay.inspect('x', { ...SEAL, openFile: file.open })
   t.is(seen.name, 'disk1')
@@ -33,6 +36,7 @@ test('overlay format 1: the golden file opens, and its header encodes to the sam
   const header = decodeOverlayHeader(newest)
   t.is(header?.counter, 2)
   t.is(header?.commitSequence, 3)
+  t.is(header?.claim?.sequence, 3)
   t.ok(encodeOverlayHeader(header!, SEAL.unsealKey(header!.sealedKey)).equals(newest))
 
   const volume = new Volume(base(), await Overlay.open('x', { ...SEAL, openFile: file.open }))
@@ -50,22 +54,25 @@ test('overlay format 1: the golden file opens, and its header encodes to the sam
   t.ok(taken.clean)
 })
 
-test('overlay format: a newer one is refused and left alone', async (t) => {
+test('overlay format: newer and older ones are refused and left alone', async (t) => {
   const header = decodeOverlayHeader(golden.subarray(0, OVERLAY_HEADER_BYTES))!
   const key = SEAL.unsealKey(header.sealedKey)
   const newer = encodeOverlayHeader({ ...header, counter: 3 }, key)
-  const { default: sodium } = await import('sodium-universal')
-  newer.writeUInt16LE(2, 4)
+  newer.writeUInt16LE(3, 4)
   sodium.crypto_generichash(newer.subarray(4064), newer.subarray(0, 4064))
-  const file = new FaultyFile(
-    Buffer.concat([golden.subarray(0, 4096), newer, golden.subarray(8192)])
-  )
-  const before = Buffer.from(file.content)
+  const mixed = Buffer.concat([golden.subarray(0, 8192), newer, golden.subarray(12_288)])
+  await refused(t, mixed, 'FORMAT_TOO_NEW')
+  await refused(t, goldenFile(1), 'FORMAT_TOO_OLD')
+})
+
+async function refused(t: Assert, bytes: Buffer, code: string): Promise<void> {
+  const file = new FaultyFile(bytes)
   try {
     await Overlay.open('x', { ...SEAL, openFile: file.open })
     t.fail()
   } catch (err) {
-    t.is((err as HyperparcelError).code, 'FORMAT_TOO_NEW')
+    t.is((err as HyperparcelError).code, code)
+    t.ok((err as HyperparcelError).hint)
   }
-  t.ok(file.content.equals(before))
-})
+  t.ok(file.content.equals(bytes))
+}
