@@ -63,6 +63,12 @@ function change(world: World): Promise<void> {
   })
 }
 
+async function flush(world: World): Promise<void> {
+  const flushed = world.model.flush()
+  await world.volume.flush()
+  flushed()
+}
+
 /** A version of everything that was frozen, as a commit would make it. */
 async function commit(world: World, frozen: Frozen, before: number[]): Promise<void> {
   const { rnd, versions, volume } = world
@@ -159,8 +165,11 @@ async function run(seed: number, steps: number): Promise<string | null> {
         return `step ${step}: chunk ${at} reads ${content[at]}, not ${world.model.now[at]}`
     }
     // The power may fail while something is on its way to the disk.
-    const racing = rnd.next() < 0.5 ? change(world) : null
-    if (racing !== null && rnd.next() < 0.5) await new Promise((resolve) => setImmediate(resolve))
+    const race = rnd.next()
+    const racing = race < 0.5 ? change(world) : race < 0.7 ? flush(world) : null
+    for (let ticks = racing === null ? 0 : rnd.int(0, 5); ticks > 0; ticks--) {
+      await new Promise((resolve) => setImmediate(resolve))
+    }
     for (let cut = 0; cut < 3; cut++) {
       const bytes = world.file.afterPowerCut(rnd)
       // As of the cut: what is under way goes on meanwhile.
