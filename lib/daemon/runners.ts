@@ -269,7 +269,7 @@ export class Runners {
 
   /** The VM ended by itself. */
   async #afterExit(runner: Runner, status: RunnerStatus): Promise<void> {
-    if (status.exit === 'died') this.#node.logger.error({ reason: status.reason }, 'A VM died')
+    if (status.exit === 'died') this.#node.logger.warn({ reason: status.reason }, 'A VM died')
     if (status.exit === 'guest') {
       await this.commitDisks(runner, 'poweroff', '').catch((err: Error) => {
         this.#node.logger.error(
