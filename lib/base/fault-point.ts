@@ -16,6 +16,16 @@ export const FAULT_POINTS = {
     /** Before each step that gives space back to the disk. */
     'compacting'
   ],
+  repack: [
+    /** prune: needed chunks of segments that are mostly dead were copied. */
+    'repacked',
+    /** All maps that named them were written anew, and say so in the log. */
+    'reissued',
+    /** Durably. */
+    'maps-flushed',
+    /** The registry names the new maps, durably; the old segments and maps are still there. */
+    'maps-announced'
+  ],
   commit: [
     /** Daemon: a log was chosen and announced. */
     'begun',

@@ -42,6 +42,13 @@ export interface PruneResult {
   /** About the bytes of the blocks that go. */
   bytes_expected: number
   blocks_dropped: number
+  /** Segments of which the versions that stay need little; with `dryRun` that is what would be rewritten. */
+  segments_mostly_dead: number
+  /** What is needed of so many went to others, for which the maps of so many versions were written anew. */
+  segments_rewritten: number
+  maps_reissued: number
+  /** By that, sealed. */
+  bytes_rewritten: number
   /** Numbers of versions. */
   kept: number[]
   /** Those that had data here. */

@@ -5,10 +5,10 @@ import path from 'node:path'
 import safetyCatch from 'safety-catch'
 import type { ProgressReporter } from '../base/progress.ts'
 import type { VersionInfo } from '../fleet/index.ts'
-import type { HostApi, VerifySummary } from '../runner/protocol.ts'
+import type { HostApi, VerifyParams, VerifySummary } from '../runner/protocol.ts'
 import type { FleetNode } from './node.ts'
 import { startRunner } from './runner-process.ts'
-import { keysJson, storedBlocks } from './stored-blocks.ts'
+import { keysJson, placeJson, storedBlocks } from './stored-blocks.ts'
 
 export interface Named {
   info: VersionInfo
@@ -32,6 +32,12 @@ export async function checkVersions(
     'blocks.stored': (params: HostApi['blocks.stored']['params']) =>
       storedBlocks(node.store, params)
   }
+  const places: VerifyParams['versions'] = []
+  for (const { info, name } of versions) {
+    for (const place of await node.versions.placesToCheck(info)) {
+      places.push({ ...placeJson(place), name })
+    }
+  }
   // What is checked is what a runner can read by itself: all of it.
   await node.store.flush()
   const runner = await startRunner(directory, path.join(directory, 'check.log'), handlers)
@@ -41,12 +47,7 @@ export async function checkVersions(
       {
         storeDirectory: node.paths.store,
         dedupKey: node.registry.keyring.dedupKey.toString('hex'),
-        versions: versions.map(({ info, name }) => ({
-          version: info.version.toString('hex'),
-          name,
-          log: info.log.toString('hex'),
-          block: info.block
-        }))
+        versions: places
       },
       { signal: context.signal, onevent: (event) => context.progress(event as { phase: string }) }
     )

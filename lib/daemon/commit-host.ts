@@ -34,6 +34,8 @@ export interface CommitHostOptions {
   doomed(): BlockSet | null
   /** The version's record is durable in block `block` of `log`: announce it. */
   announce(version: PublishParams, log: Buffer, block: number): Promise<void>
+  /** These reissued maps are durable in that log. Only where maps are issued anew. */
+  announceMaps?(maps: Params<'commit.reissue'>['maps'], log: Buffer): Promise<void>
 }
 
 interface OpenCommit {
@@ -151,6 +153,20 @@ export class CommitHost {
       faultPoint('flushed')
       await this.#opts.announce(params, log.key, params.block)
       faultPoint('announced')
+      this.#needs = null
+    })
+  }
+
+  /** Ends a commit that makes no version, only maps of versions that there are. Durable and announced on return. */
+  reissue({ commit, maps }: Params<'commit.reissue'>): Promise<void> {
+    const { announceMaps } = this.#opts
+    if (announceMaps === undefined) throw malformed()
+    return this.#next(commit, async (log) => {
+      this.#commit = null
+      await this.#opts.store.flush()
+      faultPoint('maps-flushed')
+      await announceMaps(maps, log.key)
+      faultPoint('maps-announced')
       this.#needs = null
     })
   }

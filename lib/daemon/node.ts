@@ -57,6 +57,8 @@ export class FleetNode extends ReadyResource {
   readonly peerApi: PeerApi
   /** While blocks are being dropped, this device vouches for no version. */
   evicting = false
+  /** Segments are being rewritten: nothing may be dropped by another command. */
+  repacking = false
   /** Blocks that are being dropped: nothing new may reference them. */
   doomed: BlockSet | null = null
   /** There when the network is open. */
@@ -103,7 +105,10 @@ export class FleetNode extends ReadyResource {
     this.versions = new Versions({
       store: this.store,
       fetcher: this.network.fetcher,
-      keysOf: (log) => this.keysOf(log)
+      keysOf: (log) => this.keysOf(log),
+      annexes: (version) => this.registry.annexes(version),
+      self: identity.device.publicKey,
+      ask: (info) => this.replicas.maps(info)
     })
     this.replicas = new Replicas(this)
     this.proactive = new ProactiveFetch(this)
@@ -195,8 +200,17 @@ export class FleetNode extends ReadyResource {
   }
 
   /** The log that this device writes for a parcel, announced to the fleet before anything references it. */
-  async ownLog(parcel: Buffer): Promise<Log> {
-    const log = await this.store.current(purposeOf(parcel))
+  ownLog(parcel: Buffer): Promise<Log> {
+    return this.#ownLog(parcel, purposeOf(parcel))
+  }
+
+  /** Likewise, for segments that are rewritten: commits go on meanwhile, and each log has one writer at a time. */
+  repackLog(parcel: Buffer): Promise<Log> {
+    return this.#ownLog(parcel, `repack:${parcel.toString('hex')}`)
+  }
+
+  async #ownLog(parcel: Buffer, purpose: string): Promise<Log> {
+    const log = await this.store.current(purpose)
     if (this.registry.logOwner(log.key) === null) {
       await this.registry.append({ kind: 'log', body: { parcel, log: log.key } })
     }

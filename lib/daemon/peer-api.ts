@@ -19,10 +19,10 @@ import type { FleetNode } from './node.ts'
 import type { FetchState } from './proactive.ts'
 import { suspendParcel } from './use-cases/suspend.ts'
 
-/** Versions asked about at once. */
+/** Versions asked about at once, and named in one answer. */
 export const HOLDS_MAX = 4096
 
-const Hex = (bytes: number) => v.pipe(v.string(), v.hexadecimal(), v.length(bytes * 2))
+export const Hex = (bytes: number) => v.pipe(v.string(), v.hexadecimal(), v.length(bytes * 2))
 const Cards = v.object({
   cards: v.pipe(v.array(v.pipe(v.string(), v.maxLength(4096))), v.maxLength(512))
 })
@@ -51,6 +51,8 @@ const RETRY_MS = 1000
 /** Of one version: is all of it here, durably, and is it open here? Of its parcel: does it run here? */
 export interface HoldsAnswer {
   holds: boolean
+  /** The reissued map that it is read through there: key of its log in hex, block. */
+  annex?: { log: string; block: number }
   uses?: boolean
   /** Does the parcel run there? */
   runs?: boolean
@@ -69,6 +71,7 @@ export class PeerApi {
       holds: (params) => this.#holds(v.parse(Holds, params)),
       'holds.each': (params) => this.#holdsEach(v.parse(HoldsEach, params)),
       fetch: (params) => this.#fetch(v.parse(Holds, params)),
+      awaits: () => this.#awaits(),
       'lease.request': (params, { peer }) => this.#grant(peer, v.parse(Parcel, params).parcel),
       'lease.deliver': (params) => this.#deliver(v.parse(Entries, params)),
       handoff: (params, { peer }) => this.#handoff(peer, v.parse(Parcel, params).parcel)
@@ -171,7 +174,22 @@ export class PeerApi {
     const uses = this.#node.runners.uses(version)
     const runs = this.#node.runners.get(Buffer.from(parcel, 'hex'))?.purpose === 'vm'
     if (info === undefined || this.#node.evicting) return { holds: false, uses, runs }
-    return { holds: await this.#node.versions.holds(info), uses, runs }
+    const [{ whole, annex }] = await this.#node.versions.local([info])
+    if (annex === null) return { holds: whole, uses, runs }
+    const place = { log: annex.log.toString('hex'), block: annex.block }
+    return { holds: whole, annex: place, uses, runs }
+  }
+
+  /** Versions (ids in hex) that this device works with and does not have all of: whoever has the rest keeps it. */
+  async #awaits(): Promise<string[]> {
+    const { registry, runners, versions } = this.#node
+    const used = new Set([...runners.versions(), ...versions.pinned()])
+    const infos = registry
+      .parcels()
+      .flatMap(({ id }) => registry.versions(id))
+      .filter(({ version }) => used.has(version.toString('hex')))
+    const local = await versions.local(infos)
+    return infos.filter((_, i) => !local[i].whole).map(({ version }) => version.toString('hex'))
   }
 
   /** Begins to fetch a version, unless all of it is here; tells how far that is. */

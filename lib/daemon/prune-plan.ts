@@ -5,7 +5,16 @@ import type { BlockSet } from '../base/block-set.ts'
 import { headVersion } from './heads.ts'
 import type { FleetNode } from './node.ts'
 import { keptVersions } from './retention.ts'
-import { mark, sizeOf, spareCommits, storedIn, storedSource, type Work } from './sweep.ts'
+import { KeptPlaces } from './kept-places.ts'
+import {
+  mark,
+  sizeOf,
+  spareCommits,
+  storedIn,
+  storedSource,
+  type Placed,
+  type Work
+} from './sweep.ts'
 
 /** What is asked and known before the versions to keep are chosen. */
 export interface KeepFacts {
@@ -38,16 +47,22 @@ export async function planPrune(
 ): Promise<PrunePlan> {
   const blocks = await storedIn(node, sweptLogs(node, parcel))
   const marker = new Marker(storedSource(node))
+  const ways = new KeptPlaces(node)
   const marked = new Set<string>()
   let kept: Set<string>
   // Versions are made and opened meanwhile. What the last look finds holds until the end of its turn.
   for (;;) {
     kept = parcel === null ? new Set() : keptNow(node, parcel, facts)
-    const needed = neededVersions(node, parcel, kept)
-    const fresh = needed.filter((info) => !marked.has(idOf(info)))
+    const used = usedVersions(node)
+    const nameOf = (info: VersionInfo) => `${idOf(info)}${used.has(idOf(info)) ? ' used' : ''}`
+    const fresh = neededVersions(node, parcel, kept).filter((info) => !marked.has(nameOf(info)))
     if (fresh.length === 0) break
-    await mark(node, marker, fresh, work)
-    for (const info of fresh) marked.add(idOf(info))
+    const placed: Placed[] = []
+    for (const info of fresh) {
+      placed.push({ info, places: await ways.of(info, used.has(idOf(info))) })
+    }
+    await mark(node, marker, placed, work)
+    for (const info of fresh) marked.add(nameOf(info))
   }
   const versions = parcel === null ? [] : node.registry.versions(parcel.id)
   const others = versions.filter((info) => !kept.has(idOf(info)))
@@ -60,7 +75,7 @@ export async function planPrune(
   }
   try {
     const keep = versions.filter((info) => kept.has(idOf(info)))
-    const drop = await losers(node, others, blocks, work)
+    const drop = await losers(node, ways, others, blocks, work)
     return { keep, drop, blocks, bytes: await sizeOf(node, blocks) }
   } catch (err) {
     if (facts.doom) lift(node)
@@ -80,11 +95,7 @@ export function keptNow(node: FleetNode, { id }: ParcelInfo, facts: KeepFacts): 
   let entry = node.leases.chain(id).head
   const start = entry?.entry.body.version ?? null
   for (; entry !== null; entry = entry.predecessor) line.add(entry.hash.toString('hex'))
-  const inUse = new Set([
-    ...(facts.alsoInUse ?? []),
-    ...node.runners.versions(),
-    ...node.versions.pinned()
-  ])
+  const inUse = new Set([...(facts.alsoInUse ?? []), ...usedVersions(node)])
   for (const version of [start, headVersion(node, id)?.version ?? null]) {
     if (version !== null) inUse.add(version.toString('hex'))
   }
@@ -97,12 +108,17 @@ export function keptNow(node: FleetNode, { id }: ParcelInfo, facts: KeepFacts): 
   })
 }
 
+/** Ids (hex) of versions that somebody works with here. */
+export function usedVersions(node: FleetNode): Set<string> {
+  return new Set([...node.runners.versions(), ...node.versions.pinned()])
+}
+
 export function idOf({ version }: VersionInfo): string {
   return version.toString('hex')
 }
 
 /** Logs of the parcel, and of parcels that were removed. */
-function sweptLogs(node: FleetNode, parcel: ParcelInfo | null): Buffer[] {
+export function sweptLogs(node: FleetNode, parcel: ParcelInfo | null): Buffer[] {
   return node.registry
     .parcelLogs()
     .filter(
@@ -117,12 +133,12 @@ function isRemoved(node: FleetNode, parcel: Buffer): boolean {
 }
 
 /** All versions of other parcels, those to keep of this one, and what is open of removed ones. */
-function neededVersions(
+export function neededVersions(
   node: FleetNode,
   pruned: ParcelInfo | null,
   kept: Set<string>
 ): VersionInfo[] {
-  const open = new Set([...node.runners.versions(), ...node.versions.pinned()])
+  const open = usedVersions(node)
   const owners = new Map(node.registry.parcelLogs().map((log) => [log.parcel.toString('hex'), log]))
   return [...owners.values()].flatMap(({ parcel }) => {
     const versions = node.registry.versions(parcel)
@@ -134,6 +150,7 @@ function neededVersions(
 /** Versions that need a block that goes. */
 async function losers(
   node: FleetNode,
+  ways: KeptPlaces,
   versions: VersionInfo[],
   blocks: BlockSet,
   { signal }: Work
@@ -141,15 +158,19 @@ async function losers(
   const probe = new Probe(storedSource(node), blocks)
   const found: VersionInfo[] = []
   for (const info of versions) {
-    const loses = await probe
-      .version(info, () => signal.throwIfAborted())
-      .catch((err: { code?: string }) => {
-        if (err.code === 'KEY_MISSING') return false
-        // Damaged: whatever is left of it is worth little.
-        if (err.code === 'DATA_CORRUPT' || err.code === 'FORMAT_INVALID') return true
-        throw err
-      })
-    if (loses) found.push(info)
+    try {
+      for (const place of await ways.of(info, false)) {
+        if (!(await probe.version(place, () => signal.throwIfAborted()))) continue
+        found.push(info)
+        break
+      }
+    } catch (err) {
+      const { code } = err as { code?: string }
+      if (code === 'KEY_MISSING') continue
+      // Damaged: whatever is left of it is worth little.
+      if (code !== 'DATA_CORRUPT' && code !== 'FORMAT_INVALID') throw err
+      found.push(info)
+    }
   }
   return found
 }

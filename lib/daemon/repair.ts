@@ -6,7 +6,7 @@ import type { VerifySummary } from '../runner/protocol.ts'
 import { unlessStalled } from './complete-version.ts'
 import type { FleetNode } from './node.ts'
 
-/** Peers say within that time whether they have a block. */
+/** Peers say within that time what they have of a log. */
 const ASK_MS = 5000
 const POLL_MS = 50
 const FETCH_STALL_MS = 15_000
@@ -24,8 +24,10 @@ export async function refetch(
   for (const name of new Set(bad.map(({ log }) => log))) {
     const key = Buffer.from(name, 'hex')
     const blocks: number[] = []
+    const until = performance.now() + ASK_MS
     for (const { log, block } of bad) {
-      if (log === name && (await offered(node, key, block, context.signal))) blocks.push(block)
+      if (log !== name) continue
+      if (await offered(node, key, block, until, context.signal)) blocks.push(block)
     }
     const log = await node.store.open(key)
     for (const block of blocks) await log.clear(block, block + 1)
@@ -43,23 +45,24 @@ export async function refetch(
 
 /** A bad block that a connected peer has is forgotten here, so that the next fetch gets the good copy. */
 export async function forgetBad(node: FleetNode, log: Buffer, block: number): Promise<boolean> {
-  if (!(await offered(node, log, block, node.closingSignal))) return false
+  const until = performance.now() + ASK_MS
+  if (!(await offered(node, log, block, until, node.closingSignal))) return false
   node.logger.warn({ log: log.toString('hex'), block }, 'A bad block is fetched again')
   await (await node.store.open(log)).clear(block, block + 1)
   return true
 }
 
-/** Does a connected peer have that block? Asks them about the log first, if nobody did. */
+/** Does a connected peer have that block? Asks them about the log first, if nobody did, and waits until then. */
 async function offered(
   node: FleetNode,
   log: Buffer,
   block: number,
+  until: number,
   signal: AbortSignal
 ): Promise<boolean> {
   const has = () => node.network.holders(log, block, block + 1).length > 0
   if (has() || node.network.peers().length === 0) return has()
   await node.network.ensureLength(log, 0) // peers are asked what they have of any log that somebody asks for
-  const until = performance.now() + ASK_MS
   while (!has() && performance.now() < until) {
     await sleep(POLL_MS, undefined, { signal })
   }

@@ -1,9 +1,18 @@
 /** How many peers hold all of a version. A peer answers for itself, by what it has flushed. */
+import * as v from 'valibot'
 import type { VersionInfo } from '../fleet/index.ts'
+import type { PeerMap } from './map-choice.ts'
 import type { FleetNode } from './node.ts'
-import { HOLDS_MAX, type HoldsAnswer } from './peer-api.ts'
+import { HOLDS_MAX, Hex, type HoldsAnswer } from './peer-api.ts'
 
 const ASK_TIMEOUT_MS = 3000
+const MapAnswer = v.object({
+  holds: v.boolean(),
+  annex: v.optional(
+    v.object({ log: Hex(32), block: v.pipe(v.number(), v.integer(), v.minValue(0)) })
+  )
+})
+const AwaitsAnswer = v.pipe(v.array(Hex(32)), v.maxLength(HOLDS_MAX))
 
 export class Replicas {
   readonly #node: FleetNode
@@ -41,6 +50,37 @@ export class Replicas {
     })
     await Promise.all(asked)
     return { holders: holders.size, awaited }
+  }
+
+  /** How connected peers read a version. */
+  async maps(info: VersionInfo): Promise<PeerMap[]> {
+    const params = { parcel: info.parcel.toString('hex'), version: info.version.toString('hex') }
+    const answers = this.#node.network.peers().map(async ({ publicKey }) => {
+      const opts = { timeoutMs: ASK_TIMEOUT_MS }
+      const answer = await this.#node.network.call(publicKey, 'holds', params, opts)
+      const { holds, annex } = v.parse(MapAnswer, answer)
+      const place = annex && { log: Buffer.from(annex.log, 'hex'), block: annex.block }
+      return { holds, annex: place ?? null }
+    })
+    const said = await Promise.allSettled(answers)
+    return said.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
+  }
+
+  /**
+   * Versions (ids in hex) that connected peers work with and do not have all of, and the peers (public keys in hex) that
+   * said so or that there are none.
+   */
+  async awaited(): Promise<{ versions: Set<string>; answered: Set<string> }> {
+    const versions = new Set<string>()
+    const answered = new Set<string>()
+    const asked = this.#node.network.peers().map(async ({ publicKey }) => {
+      const opts = { timeoutMs: ASK_TIMEOUT_MS }
+      const answer = await this.#node.network.call(publicKey, 'awaits', null, opts)
+      for (const version of v.parse(AwaitsAnswer, answer)) versions.add(version)
+      answered.add(publicKey.toString('hex'))
+    })
+    await Promise.allSettled(asked) // who does not answer is as if it were offline
+    return { versions, answered }
   }
 
   /** Of versions of one parcel. Each peer is asked once for many. */

@@ -75,6 +75,7 @@ export class RunnerHost {
       'commit.logInfo': (params: Params<'commit.logInfo'>) => this.#commits.logInfo(params),
       'commit.publish': (params: Params<'commit.publish'>, { attachment }) =>
         this.#commits.publish(params, attachment),
+      'commit.reissue': (params: Params<'commit.reissue'>) => this.#commits.reissue(params),
       event: (status: RunnerStatus) => this.#opts.onevent(status)
     }
   }

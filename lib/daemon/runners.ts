@@ -136,6 +136,7 @@ export class Runners {
     const params: OpenParams = {
       parcel: parcel.toString('hex'),
       version: version?.info.version.toString('hex') ?? null,
+      recordBytes: version?.opened.encoded.byteLength ?? 0,
       keys: version?.opened.record.logs.map((log) => runner.host.keysJson(log.key)) ?? [],
       dedupKey: node.registry.keyring.dedupKey.toString('hex'),
       overlayKey: node.overlayKey.toString('hex'),
@@ -151,12 +152,17 @@ export class Runners {
     runner: Runner,
     version: { info: VersionInfo; opened: OpenedVersion } | null
   ): Promise<void> {
-    if (version !== null) {
-      this.#node.versions.refuseDoomed(version.info)
-      runner.base = version.info.version.toString('hex')
+    if (version === null) {
+      await runner.process.call('open', this.openParams(runner.parcel, null))
+      return
     }
-    await runner.process.call('open', this.openParams(runner.parcel, version), {
-      attachments: version === null ? [] : [version.opened.encoded]
+    // Its maps may have been issued anew since: from here on they stay as they are chosen now.
+    const { info } = version
+    const opened = await this.#node.versions.open(info, { local: true })
+    this.#node.versions.refuseDoomed(info)
+    runner.base = info.version.toString('hex')
+    await runner.process.call('open', this.openParams(runner.parcel, { info, opened }), {
+      attachments: [opened.encoded, opened.annex?.encoded ?? Buffer.alloc(0)]
     })
   }
 

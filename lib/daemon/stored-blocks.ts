@@ -1,7 +1,8 @@
 /** Blocks as they are stored here, for whoever checks them; and keys of logs as a runner gets them. */
 import type { LogKeys } from '../chunk/segment.ts'
 import { Reply } from '../ipc/channel.ts'
-import type { HostApi, LogKeysJson } from '../runner/protocol.ts'
+import type { RecordPlace } from '../parcel/mark.ts'
+import type { HostApi, LogKeysJson, PlaceJson } from '../runner/protocol.ts'
 import type { LogStorePort } from '../store/ports.ts'
 
 const NOT_STORED = -1
@@ -11,6 +12,15 @@ const EMPTY = Buffer.alloc(0)
 export function keysJson(log: Buffer, { id, data, meta }: LogKeys): LogKeysJson {
   const [i, d, m] = [id, data, meta].map((key) => key.toString('hex'))
   return { log: log.toString('hex'), id: i, data: d, meta: m }
+}
+
+export function placeJson({ version, log, block, annex }: RecordPlace): PlaceJson {
+  return {
+    version: version.toString('hex'),
+    log: log.toString('hex'),
+    block,
+    annex: annex ? { log: annex.log.toString('hex'), block: annex.block } : null
+  }
 }
 
 export async function storedBlocks(

@@ -12,7 +12,7 @@ import { HyperparcelError } from '../base/errors.ts'
 import { faultPoint } from '../base/fault-point.ts'
 import type { VersionInfo } from '../fleet/index.ts'
 import type { StoredSource } from '../parcel/map-nodes.ts'
-import type { Marker } from '../parcel/mark.ts'
+import type { Marker, RecordPlace } from '../parcel/mark.ts'
 import { BlockSet } from '../base/block-set.ts'
 import type { FleetNode } from './node.ts'
 import type { UseCaseContext } from './use-cases/context.ts'
@@ -24,17 +24,31 @@ const RUN_BLOCKS_MAX = 16_384
 
 /** Runs `work` while this device vouches for no version. Rejects with `EVICTING` when that is so already. */
 export async function whileDropping<T>(node: FleetNode, work: () => Promise<T>): Promise<T> {
-  if (node.evicting) {
-    throw new HyperparcelError('EVICTING', 'Data is being dropped for another command already', {
-      hint: 'Try again when that is done.'
-    })
-  }
+  refuseDropping(node)
   node.evicting = true
   try {
     return await work()
   } finally {
     node.evicting = false
   }
+}
+
+/** Likewise while segments are rewritten: nothing is dropped meanwhile, and this device goes on vouching. */
+export async function whileRepacking<T>(node: FleetNode, work: () => Promise<T>): Promise<T> {
+  refuseDropping(node)
+  node.repacking = true
+  try {
+    return await work()
+  } finally {
+    node.repacking = false
+  }
+}
+
+function refuseDropping(node: FleetNode): void {
+  if (!node.evicting && !node.repacking) return
+  throw new HyperparcelError('EVICTING', 'Data is being dropped for another command already', {
+    hint: 'Try again when that is done.'
+  })
 }
 
 /** Blocks as they are stored here, and keys of what is not data in them. */
@@ -45,6 +59,12 @@ export function storedSource(node: FleetNode): StoredSource {
   }
 }
 
+/** A version, and the maps by which it stays readable: mostly one. */
+export interface Placed {
+  info: VersionInfo
+  places: RecordPlace[]
+}
+
 /**
  * Marks what versions need, as far as it is known here. Rejects with `DATA_CORRUPT` where a map is bad: what it names
  * might be good.
@@ -52,25 +72,29 @@ export function storedSource(node: FleetNode): StoredSource {
 export async function mark(
   node: FleetNode,
   marker: Marker,
-  versions: VersionInfo[],
+  versions: Placed[],
   { signal, progress }: Work
 ): Promise<void> {
-  for (const [done, info] of versions.entries()) {
+  for (const [done, { info, places }] of versions.entries()) {
     signal.throwIfAborted()
     progress({ phase: 'looking for what is needed', done, total: versions.length, unit: 'items' })
     try {
-      await marker.version(info, () => signal.throwIfAborted())
+      for (const place of places) await marker.version(place, () => signal.throwIfAborted())
     } catch (err) {
-      const { code } = err as { code?: string }
       // Of a log that was not announced yet: none of it can be here.
-      if (code === 'KEY_MISSING') continue
-      if (code !== 'DATA_CORRUPT' && code !== 'FORMAT_INVALID') throw err
-      throw new HyperparcelError('DATA_CORRUPT', `Maps of ${nameOf(node, info)} are damaged here`, {
-        cause: err,
-        hint: 'Nothing was dropped. Repair them first: `hyperparcel verify --repair`.'
-      })
+      if ((err as { code?: string }).code !== 'KEY_MISSING') throw damaged(node, info, err)
     }
   }
+}
+
+/** Maps that are damaged may name what is good, so nothing may be deleted. */
+export function damaged(node: FleetNode, info: VersionInfo, err: unknown): unknown {
+  const { code } = err as { code?: string }
+  if (code !== 'DATA_CORRUPT' && code !== 'FORMAT_INVALID') return err
+  return new HyperparcelError('DATA_CORRUPT', `Maps of ${nameOf(node, info)} are damaged here`, {
+    cause: err,
+    hint: 'Nothing was dropped. Repair them first: `hyperparcel verify --repair`.'
+  })
 }
 
 function nameOf(node: FleetNode, { parcel, number }: VersionInfo): string {
@@ -130,6 +154,8 @@ export async function drop(node: FleetNode, blocks: BlockSet, work: Work): Promi
     }
   }
   await node.store.flush()
+  node.versions.forget()
+  node.index.reload()
   node.lowSpace.forget()
   faultPoint('swept')
 }

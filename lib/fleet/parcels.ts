@@ -7,7 +7,7 @@
  */
 import { decodeLeaseEntry } from '../format/lease.ts'
 import type { LeaseEntry } from '../format/lease.ts'
-import type { VersionBody } from '../format/registry.ts'
+import { ANNEX_PURPOSE, type VersionBody } from '../format/registry.ts'
 import type { StoredRecord } from './records.ts'
 import { isKind, laterOf } from './records.ts'
 
@@ -39,6 +39,16 @@ export interface VersionInfo extends VersionBody {
   time: number
 }
 
+/** A reissued map as it was announced. */
+export interface AnnexInfo {
+  version: Buffer
+  serial: number
+  log: Buffer
+  block: number
+  /** Public key of its author. */
+  device: Buffer
+}
+
 interface Stamp {
   time: number
   hash: string
@@ -60,6 +70,8 @@ export class Parcels {
   readonly #logs = new Map<string, LogInfo & Stamp>()
   readonly #logsOf = new Map<string, Map<string, LogInfo>>()
   readonly #versions = new Map<string, Map<string, VersionInfo & Stamp>>()
+  /** Reissued maps: by version, then by device. */
+  readonly #annexes = new Map<string, Map<string, AnnexInfo & Stamp>>()
   readonly #leases = new Map<string, LeaseEntry[]>()
   readonly #leaseBytes = new Set<string>()
   #shown: Map<string, ParcelInfo> | null = null
@@ -87,6 +99,9 @@ export class Parcels {
       this.#version({ ...record.body, device: author, ...stamp })
     } else if (isKind(record, 'lease')) {
       this.#lease(record.body.entry)
+    } else if (isKind(record, 'annex')) {
+      if (record.body.purpose !== ANNEX_PURPOSE.REISSUED_MAP) return
+      this.#annex({ ...record.body, device: author, ...stamp })
     }
   }
 
@@ -136,6 +151,11 @@ export class Parcels {
     return versions.sort((a, b) => a.number - b.number || laterOf(a, b))
   }
 
+  /** Reissued maps of a version, the newest of each device. */
+  annexes(version: Buffer): AnnexInfo[] {
+    return [...(this.#annexes.get(version.toString('hex'))?.values() ?? [])]
+  }
+
   leaseEntries(id: Buffer): readonly LeaseEntry[] {
     return this.#leases.get(id.toString('hex')) ?? []
   }
@@ -169,6 +189,14 @@ export class Parcels {
     // A version may be announced anew by its author, from another log.
     const isNewer = known !== undefined && known.device.equals(version.device)
     if (known === undefined || laterOf(version, known) > 0 === isNewer) versions.set(id, version)
+  }
+
+  #annex(annex: AnnexInfo & Stamp): void {
+    const annexes = entryOf(this.#annexes, annex.version.toString('hex'))
+    const device = annex.device.toString('hex')
+    const known = annexes.get(device)
+    const newer = known === undefined ? 1 : annex.serial - known.serial || laterOf(annex, known)
+    if (newer > 0) annexes.set(device, annex)
   }
 
   #lease(bytes: Buffer): void {

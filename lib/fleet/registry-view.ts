@@ -5,7 +5,7 @@ import type { LeaseEntry } from '../format/lease.ts'
 import type { FleetIdentity } from './identity.ts'
 import type { Keyring } from './keyring.ts'
 import type { DeviceInfo } from './members.ts'
-import type { LogInfo, ParcelInfo, VersionInfo } from './parcels.ts'
+import type { AnnexInfo, LogInfo, ParcelInfo, VersionInfo } from './parcels.ts'
 import type { FleetView } from './view.ts'
 
 export abstract class RegistryView extends ReadyResource {
@@ -88,6 +88,11 @@ export abstract class RegistryView extends ReadyResource {
   /** By number, then time. */
   versions(parcel: Buffer): VersionInfo[] {
     return this.view.parcels.versions(parcel)
+  }
+
+  /** Reissued maps of a version, by device: one each, in any order. */
+  annexes(version: Buffer): AnnexInfo[] {
+    return this.view.parcels.annexes(version)
   }
 
   /** In any order: `LeaseChain` puts them in order. */

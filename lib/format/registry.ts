@@ -116,6 +116,22 @@ export interface VersionBody {
   branch: string | null
 }
 
+/** What an annex says of its version. Numbers are final; others are of later releases. */
+export const ANNEX_PURPOSE = { REISSUED_MAP: 1 } as const
+
+/** The author offers an annex of a version: a hint, checked by whoever uses it. */
+export interface AnnexBody {
+  parcel: Buffer
+  version: Buffer
+  /** One of `ANNEX_PURPOSE`, or unknown. */
+  purpose: number
+  /** Of one author's annexes with one purpose, the one with the highest counts. */
+  serial: number
+  /** Where its block is. */
+  log: Buffer
+  block: number
+}
+
 /** A lease entry as `lease.ts` encodes it; whoever signed that, the author keeps it durably. */
 export interface LeaseRecordBody {
   entry: Buffer
@@ -132,6 +148,7 @@ export interface RecordBodies {
   log: LogBody
   version: VersionBody
   lease: LeaseRecordBody
+  annex: AnnexBody
 }
 
 export type RecordKind = keyof RecordBodies
@@ -147,7 +164,8 @@ export const RECORD_KIND: Readonly<Record<RecordKind, number>> = {
   'parcel-removed': 7,
   log: 8,
   version: 9,
-  lease: 10
+  lease: 10,
+  annex: 11
 }
 
 const name = text(NAME_BYTES_MAX)
@@ -188,7 +206,15 @@ const BODY: { readonly [K in RecordKind]: Codec<RecordBodies[K]> } = {
     hasMemory: bool,
     branch: optional(text(2 * NAME_BYTES_MAX))
   }),
-  lease: struct<LeaseRecordBody>({ entry: blob(LEASE_ENTRY_BYTES_MAX) })
+  lease: struct<LeaseRecordBody>({ entry: blob(LEASE_ENTRY_BYTES_MAX) }),
+  annex: struct<AnnexBody>({
+    parcel: bytes16,
+    version: bytes32,
+    purpose: uint,
+    serial: uint,
+    log: bytes32,
+    block: uint
+  })
 }
 
 /** What a record has besides its kind and body. */

@@ -12,7 +12,7 @@ export const KIND = {
   VERSION: 3,
   STATE: 4,
   REGISTRY: 5,
-  /** Reserved: traces, resume packs, reissued maps. */
+  /** Annexes; their payload says which. So far: reissued maps. */
   ANNEX: 6,
   /** Reserved: pin lists of caches, not sealed. */
   PIN_LIST: 7,

@@ -10,9 +10,9 @@
  */
 import { Bits } from '../base/block-set.ts'
 import { HyperparcelError } from '../base/errors.ts'
-import { CHUNK_BYTES, CHUNK_ID_BYTES, MAP_LEAF_CHUNKS, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
+import { CHUNK_BYTES, CHUNK_ID_BYTES, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
 import { sealBlock } from '../chunk/sealed-block.ts'
-import { encodeLeaf, emptyLeaf, packRef, refLog, refSlot, type MapLeaf } from '../format/map.ts'
+import { encodeLeaf, emptyLeaf, packRef, type MapLeaf } from '../format/map.ts'
 import { KIND } from '../format/sealed.ts'
 import {
   encodeVersion,
@@ -23,7 +23,8 @@ import {
 } from '../format/version.ts'
 import { inlineWork, type ChunkWork } from './chunk-work.ts'
 import type { CommitSink, Places } from './commit-sink.ts'
-import { isNoId, keepIds } from './kept-ids.ts'
+import { keepIds } from './kept-ids.ts'
+import { fillLeafIds } from './leaf-ids.ts'
 import type { LogTable } from './log-table.ts'
 import { LEAF_ID_BYTES, MapPacker, leafHash, writeMap, type ChangedLeaf } from './map-writer.ts'
 import { MetaWriter } from './meta-writer.ts'
@@ -32,7 +33,6 @@ import { SegmentPacker } from './segment-packer.ts'
 import type { VolumeMap } from './volume-map.ts'
 
 const STATE_PIECE_BYTES = 1024 * 1024
-const SEGMENT_ID_BYTES = SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES
 
 /** Changed chunks of one leaf. */
 export interface LeafChange {
@@ -126,7 +126,8 @@ export class Commit {
     const leafIds = Buffer.alloc(LEAF_ID_BYTES)
     const [found] = await Promise.all([
       kept.length === 0 ? null : this.#sink.lookup(ids),
-      this.#fillUnchanged(leaf, leafIds)
+      // The content hash covers unchanged chunks too.
+      fillLeafIds(leaf, leafIds, (log) => this.#logs.keyOf(log), this.#sink)
     ])
     for (let k = 0; k < kept.length; k++) {
       const place = places[kept[k]]
@@ -217,46 +218,6 @@ export class Commit {
     return this.#packer.add(data, offset, ids, index)
   }
 
-  /**
-   * The content hash covers unchanged chunks too: their ids come from the segments that hold them.
-   * @param leaf with the changed chunks taken out
-   */
-  async #fillUnchanged(leaf: MapLeaf, leafIds: Buffer): Promise<void> {
-    const { refs, blocks } = leaf
-    /** Which of the segments a place is in. */
-    const segmentOf = new Uint16Array(MAP_LEAF_CHUNKS)
-    const known = new Map<number, number>()
-    const logs: number[] = []
-    const segments: number[] = []
-    const unchanged: number[] = []
-    let last = -1
-    let segment = 0
-    for (let place = 0; place < MAP_LEAF_CHUNKS; place++) {
-      if (refs[place] === 0) continue
-      const name = refLog(refs[place]) * 0x1_0000_0000 + blocks[place]
-      if (name !== last) {
-        last = name
-        segment = known.get(name) ?? known.size
-        if (segment === known.size) {
-          known.set(name, segment)
-          segments.push(indexIn(logs, refLog(refs[place])), blocks[place])
-        }
-      }
-      segmentOf[place] = segment
-      unchanged.push(place)
-    }
-    if (unchanged.length === 0) return
-    const keys = logs.map((log) => this.#logs.keyOf(log))
-    const ids = await this.#sink.idsOf(keys, Uint32Array.from(segments))
-    for (const place of unchanged) {
-      const at = segmentOf[place] * SEGMENT_ID_BYTES + refSlot(refs[place]) * CHUNK_ID_BYTES
-      if (isNoId(ids, at)) {
-        throw new HyperparcelError('DATA_CORRUPT', 'A map names a chunk that its segment lacks')
-      }
-      ids.copy(leafIds, place * CHUNK_ID_BYTES, at, at + CHUNK_ID_BYTES)
-    }
-  }
-
   async #storeState(writer: MetaWriter, state: Buffer[]): Promise<StateRecord> {
     const firstBlock = writer.next
     let bytes = 0
@@ -282,12 +243,6 @@ function copyOf(leaf: MapLeaf): MapLeaf {
   copy.blocks.set(leaf.blocks)
   copy.refs.set(leaf.refs)
   return copy
-}
-
-/** The value's place in a short list, where it is put if it was not there. */
-function indexIn(list: number[], value: number): number {
-  const index = list.indexOf(value)
-  return index === -1 ? list.push(value) - 1 : index
 }
 
 /** Cuts a list of buffers into pieces of one size (the last may be shorter). */

@@ -25,7 +25,8 @@ export interface ChangedLeaf {
 export class MapPacker {
   readonly #log: number
   readonly #firstBlock: number
-  readonly #full: Buffer[] = []
+  #full: Buffer[] = []
+  #closed = 0
   #nodes: Buffer[] = []
   #bytes = 0
 
@@ -45,20 +46,28 @@ export class MapPacker {
     this.#nodes.push(node)
     return {
       log: this.#log,
-      block: this.#firstBlock + this.#full.length,
+      block: this.#firstBlock + this.#closed,
       slot: this.#nodes.length - 1,
       hash
     }
   }
 
-  /** Payloads of the map blocks, in the order of their log indexes. */
+  /** Payloads of the map blocks that were not taken yet, in the order of their log indexes. */
   finish(): Buffer[] {
     if (this.#nodes.length > 0) this.#close()
-    return this.#full
+    return this.take()
+  }
+
+  /** Payloads of the map blocks that are full, each once. */
+  take(): Buffer[] {
+    const full = this.#full
+    this.#full = []
+    return full
   }
 
   #close(): void {
     this.#full.push(encodeMapBlock(this.#nodes))
+    this.#closed++
     this.#nodes = []
     this.#bytes = 0
   }

@@ -15,19 +15,23 @@ import {
   decodeInner,
   decodeLeaf,
   refLog,
+  type MapLeaf,
   type NodeRef
 } from '../format/map.ts'
 import type { VersionRecord } from '../format/version.ts'
 import { BlockSet, type Bits } from '../base/block-set.ts'
 import { MapNodes, type StoredSource } from './map-nodes.ts'
+import { openReissuedMap, withReissuedMap, type BlockPlace } from './reissued-version.ts'
+import type { SlotMasks } from './slot-masks.ts'
 import { openVersion } from './version-reader.ts'
 import { mapHeight } from './volume-map.ts'
 
-/** Where a version's record is. */
+/** Where a version's record is, and the reissued map that it is read through, if it is. */
 export interface RecordPlace {
   version: Buffer
   log: Buffer
   block: number
+  annex?: BlockPlace | null
 }
 
 /** A record with its logs as sets to mark in. */
@@ -41,15 +45,19 @@ export class Marker {
   /** What the versions need, as far as it is known here. */
   readonly needed = new BlockSet()
   readonly #maps: MapNodes
+  readonly #slots: SlotMasks | null
   readonly #seen = new BlockSet()
 
-  constructor(source: StoredSource) {
+  /** @param slots gets the chunks of segments that the versions need */
+  constructor(source: StoredSource, slots: SlotMasks | null = null) {
     this.#maps = new MapNodes(source)
+    this.#slots = slots
   }
 
   /** Marks a version. `ontick` is called now and then and may throw. */
   async version(place: RecordPlace, ontick = () => {}): Promise<void> {
     this.needed.add(place.log, place.block)
+    if (place.annex) this.needed.add(place.annex.log, place.annex.block)
     const record = await storedRecord(this.#maps.source, place)
     if (record === null) return
     const marked: Marked = {
@@ -74,7 +82,9 @@ export class Marker {
     seen[ref.log].add(nodeName(ref))
     ontick()
     if (level === 0) {
-      for (const { log, block } of segmentsOf(record, node)) needed[log].add(block)
+      const leaf = decodeLeaf(node, record.logs.length)
+      for (const { log, block } of segmentsOf(leaf)) needed[log].add(block)
+      this.#slots?.add(leaf, (log) => record.logs[log].key)
       return
     }
     for (const child of decodeInner(node)) {
@@ -101,7 +111,9 @@ export class Probe {
   }
 
   async version(place: RecordPlace, ontick = () => {}): Promise<boolean> {
-    if (this.#test(this.#set.of(place.log), place.block)) return true
+    for (const { log, block } of place.annex ? [place, place.annex] : [place]) {
+      if (this.#test(this.#set.of(log), block)) return true
+    }
     const record = await storedRecord(this.#maps.source, place)
     if (record === null) return false
     const sets = record.logs.map(({ key }) => this.#set.of(key))
@@ -148,7 +160,7 @@ export class Probe {
     ontick: () => void
   ): Promise<boolean> {
     if (level === 0) {
-      for (const { log, block } of segmentsOf(record, node)) {
+      for (const { log, block } of segmentsOf(decodeLeaf(node, record.logs.length))) {
         if (this.#test(sets[log], block)) return true
       }
       return false
@@ -160,12 +172,19 @@ export class Probe {
   }
 }
 
-async function storedRecord(
+/** With the maps that it is read through; null where that is not stored here. */
+export async function storedRecord(
   source: StoredSource,
-  { version, log, block }: RecordPlace
+  { version, log, block, annex }: RecordPlace
 ): Promise<VersionRecord | null> {
   const sealed = await source.read(log, block)
-  return sealed === null ? null : openVersion(sealed, log, block, source.metaKey(log), version)
+  if (sealed === null) return null
+  const record = openVersion(sealed, log, block, source.metaKey(log), version)
+  if (!annex) return record
+  const reissued = await source.read(annex.log, annex.block)
+  if (reissued === null) return null
+  const encoded = openReissuedMap(reissued, annex, source.metaKey(annex.log))
+  return withReissuedMap(record, version, encoded)
 }
 
 function* rootsOf({ volumes }: VersionRecord): Generator<{ root: NodeRef; level: number }> {
@@ -175,11 +194,7 @@ function* rootsOf({ volumes }: VersionRecord): Generator<{ root: NodeRef; level:
 }
 
 /** Segments that a leaf names; neighbours mostly lie in one. */
-function* segmentsOf(
-  { logs }: VersionRecord,
-  leaf: Buffer
-): Generator<{ log: number; block: number }> {
-  const { refs, blocks } = decodeLeaf(leaf, logs.length)
+function* segmentsOf({ refs, blocks }: MapLeaf): Generator<{ log: number; block: number }> {
   let lastLog = -1
   let lastBlock = -1
   for (let i = 0; i < refs.length; i++) {

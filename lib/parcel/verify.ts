@@ -28,6 +28,8 @@ import { KIND } from '../format/sealed.ts'
 import type { VersionRecord } from '../format/version.ts'
 import { BlockStates } from './block-states.ts'
 import { LEAF_ID_BYTES, innerHash, leafHash } from './map-writer.ts'
+import type { RecordPlace } from './mark.ts'
+import { openReissuedMap, withReissuedMap } from './reissued-version.ts'
 import { openVersion } from './version-reader.ts'
 import { mapHeight } from './volume-map.ts'
 
@@ -77,18 +79,27 @@ export class Verifier {
     this.#dedupKey = dedupKey
   }
 
-  /** Checks one version, of which the record is that block. `ontick` is called now and then and may throw. */
-  async version(id: Buffer, log: Buffer, block: number, ontick: () => void): Promise<void> {
-    const keys = await this.#blocks.keysOf(log)
-    const record = await this.#open(log, block, (sealed) =>
-      openVersion(sealed, log, block, keys.meta, id)
-    )
+  /** Checks one version, as it is read from that place. `ontick` is called now and then and may throw. */
+  async version(place: RecordPlace, ontick: () => void): Promise<void> {
+    const record = await this.#record(place)
     if (record === null) return
     await this.#state(record)
     for (const { root, sizeBytes } of record.volumes) {
       const height = mapHeight(Math.ceil(sizeBytes / CHUNK_BYTES))
       if (root !== null) await this.#node(record, root, height, ontick)
     }
+  }
+
+  async #record({ version, log, block, annex }: RecordPlace): Promise<VersionRecord | null> {
+    const keys = await this.#blocks.keysOf(log)
+    const record = await this.#open(log, block, (sealed) =>
+      openVersion(sealed, log, block, keys.meta, version)
+    )
+    if (record === null || !annex) return record
+    const { meta } = await this.#blocks.keysOf(annex.log)
+    return this.#open(annex.log, annex.block, (sealed) =>
+      withReissuedMap(record, version, openReissuedMap(sealed, annex, meta))
+    )
   }
 
   async #state({ logs, state }: VersionRecord): Promise<void> {

@@ -7,6 +7,7 @@ import type { LogKeys } from '../chunk/segment.ts'
 import { decodeVersion, versionId, type VersionRecord } from '../format/version.ts'
 import { ChunkThreads } from '../parcel/chunk-threads.ts'
 import { LogTable } from '../parcel/log-table.ts'
+import { withReissuedMap } from '../parcel/reissued-version.ts'
 import { VersionReader } from '../parcel/version-reader.ts'
 import { ReadOnlyStore } from '../store/read-only-store.ts'
 import { BlockSource } from './block-source.ts'
@@ -48,13 +49,21 @@ export class Context {
     this.versionId = params.version === null ? null : Buffer.from(params.version, 'hex')
   }
 
-  /** @param encoded the version record, empty for a new parcel; checked against the id that it was named by */
-  static async open(params: OpenParams, encoded: Buffer, host: Host): Promise<Context> {
+  /**
+   * @param attachment the version record, empty for a new parcel, and behind it the reissued map that it is read
+   * through; both are checked against the id that the version was named by
+   */
+  static async open(params: OpenParams, attachment: Buffer, host: Host): Promise<Context> {
     if (params.version === null) return new Context(params, null, host)
+    const encoded = attachment.subarray(0, params.recordBytes)
+    const reissued = attachment.subarray(params.recordBytes)
     if (versionId(encoded).toString('hex') !== params.version) {
       throw new HyperparcelError('DATA_CORRUPT', 'A version record is not the one it was named as')
     }
-    const context = new Context(params, decodeVersion(encoded), host)
+    const record = decodeVersion(encoded)
+    const version = Buffer.from(params.version, 'hex')
+    const read = reissued.byteLength === 0 ? record : withReissuedMap(record, version, reissued)
+    const context = new Context(params, read, host)
     await context.#local.ready()
     return context
   }

@@ -14,11 +14,15 @@ export interface LogKeysJson {
   meta: string
 }
 
-/** What every session starts from. Attachment: the encoded version record, empty for a new parcel. */
+/**
+ * What every session starts from. Attachment: the encoded version record, empty for a new parcel; behind its
+ * `recordBytes` the reissued map that it is read through, if it is.
+ */
 export interface OpenParams {
   parcel: string
   /** Id of the version it starts from; null for a new parcel. */
   version: string | null
+  recordBytes: number
   /** By log number of that version. */
   keys: LogKeysJson[]
   dedupKey: string
@@ -175,6 +179,11 @@ export interface RunnerApi {
   export: { params: ExportParams; result: { bytes: number } }
   /** Instead of `open`: checks everything that is stored of these versions. */
   verify: { params: VerifyParams; result: VerifySummary }
+  /**
+   * Instead of `open`: copies needed chunks of segments into full ones and issues maps anew. Attachment: three words a
+   * segment, which of the logs, block, mask of slots.
+   */
+  repack: { params: RepackParams; result: RepackSummary }
   powerButton: { params: null; result: null }
   /** Files of the store were replaced: read from the new ones. */
   refresh: { params: null; result: null }
@@ -220,6 +229,11 @@ export interface HostApi {
     params: PublishParams & { commit: number; block: number }
     result: null
   }
+  /** Ends a commit that makes no version: these reissued maps are in the log, by block. Durable and announced on return. */
+  'commit.reissue': {
+    params: { commit: number; maps: { version: string; block: number }[] }
+    result: null
+  }
   /** State changed: VM gone, paused, running again, waiting for data. */
   event: { params: RunnerStatus; result: null }
 }
@@ -228,7 +242,33 @@ export interface VerifyParams {
   storeDirectory: string
   dedupKey: string
   /** Where their records are. */
-  versions: { version: string; name: string; log: string; block: number }[]
+  versions: (PlaceJson & { name: string })[]
+}
+
+/** Where a version's record is, and the reissued map that it is read through. */
+export interface PlaceJson {
+  version: string
+  log: string
+  block: number
+  annex: { log: string; block: number } | null
+}
+
+export interface RepackParams {
+  storeDirectory: string
+  dedupKey: string
+  /** Of all logs that the versions name. */
+  keys: LogKeysJson[]
+  /** Those that the attachment counts. */
+  logs: string[]
+  /** All that may name one of the segments. */
+  versions: PlaceJson[]
+}
+
+export interface RepackSummary {
+  /** Segments whose needed chunks were copied, maps that were issued anew, bytes that were written. */
+  segments: number
+  maps: number
+  bytesStored: number
 }
 
 export interface VerifySummary {

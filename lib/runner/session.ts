@@ -24,6 +24,7 @@ import { Exports } from './exports.ts'
 import type { Host } from './host.ts'
 import { importImage } from './import-image.ts'
 import { findLeftovers } from './leftovers.ts'
+import { repackSegments } from './repack.ts'
 import { inspectImage } from './qemu-img.ts'
 import { verifyVersions } from './verify.ts'
 import { VmSession } from './vm-session.ts'
@@ -36,6 +37,7 @@ import type {
   ImportSummary,
   Leftovers,
   OpenParams,
+  RepackParams,
   RunnerApi,
   RunnerStatus,
   ServeParams,
@@ -106,6 +108,8 @@ export class Session {
         this.#during(signal, (either) => this.#export(params, either, event)),
       verify: (params: VerifyParams, { signal, event }) =>
         verifyVersions(this.#opts.host, params, signal, event),
+      repack: (params: RepackParams, { attachment, signal, event }) =>
+        repackSegments(this.#opts.host, params, attachment, signal, event),
       powerButton: async () => {
         await this.#running().powerButton()
         return null

@@ -6,7 +6,8 @@
  * - A place is offered only when the whole id matches and the block is really stored here (`stored`), so a commit
  *   never references what is not. A hint that proved wrong is removed, so that the chunk's next place counts.
  * - Everything here can be rebuilt from sealed segments with the id keys (`unknown` says for which blocks).
- * - The table is filled from the id files in the background; until `loaded` it misses some.
+ * - The table is filled from the id files in the background; until `loaded` it misses some. It has one place of a
+ *   chunk, so it is filled again (`reload`) when places were forgotten.
  */
 import { mkdirSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
@@ -66,6 +67,15 @@ export class DedupIndex extends ReadyResource {
     for (const file of this.#files) await file.then((opened) => opened.close()).catch(safetyCatch)
   }
 
+  /**
+   * Fills the table from the id files again, in the background: a chunk whose place was forgotten may be stored in
+   * another one, which the table did not have room for.
+   */
+  reload(): void {
+    const logs = [...this.#keys]
+    this.#loading = this.#loading.then(() => this.#load(logs))
+  }
+
   /** Resolves when the table has everything that the id files have. */
   loaded(): Promise<void> {
     return this.#loading
@@ -123,6 +133,11 @@ export class DedupIndex extends ReadyResource {
       }
     }
     await this.#files[handle].then((file) => file.wipe(start, end)).catch(safetyCatch)
+  }
+
+  /** Chunks of consecutive blocks: 0 where a block is no segment, `UNKNOWN` where nothing is known of it. */
+  async chunksOf(log: Buffer, first: number, count: number): Promise<Int8Array> {
+    return (await this.#read(log, first, count)).chunks
   }
 
   /** Blocks in [first, first + count) of which nothing is known. */

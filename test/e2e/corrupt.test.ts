@@ -1,9 +1,10 @@
 /** Bytes that changed on the disk: an error, or a good copy from a peer; never wrong data. */
-import { open, readdir, rm, stat } from 'node:fs/promises'
+import { open, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import test from 'brittle'
 import { SLOT_HEADER_AGAIN_AT, slotPosition } from '../../lib/format/overlay.ts'
-import { Fleet, type Device } from '../helpers/devices.ts'
+import { damage, files } from '../helpers/damage/stored-files.ts'
+import { Fleet } from '../helpers/devices.ts'
 import { rawImage, sha256, tool } from '../helpers/images.ts'
 import { Random } from '../helpers/random.ts'
 import { need } from '../helpers/requirements.ts'
@@ -146,30 +147,4 @@ async function flip(file: string, at: number): Promise<void> {
   byte[0] ^= 1
   await handle.write(byte, 0, 1, at)
   await handle.close()
-}
-
-async function files(home: Device, folder: string, pattern: RegExp): Promise<string[]> {
-  const entries = await readdir(path.join(home.home, folder), {
-    recursive: true,
-    withFileTypes: true
-  })
-  return entries
-    .filter((entry) => entry.isFile() && pattern.test(entry.name))
-    .map((entry) => path.join(entry.parentPath, entry.name))
-}
-
-/** Inverts 16 bytes in the middle of every `step` bytes. */
-async function damage(file: string, step: number): Promise<void> {
-  const handle = await open(file, 'r+')
-  try {
-    const { size } = await handle.stat()
-    for (let at = Math.floor(step / 2); at + 16 <= size; at += step) {
-      const bytes = Buffer.alloc(16)
-      await handle.read(bytes, 0, 16, at)
-      for (let i = 0; i < 16; i++) bytes[i] ^= 0xff
-      await handle.write(bytes, 0, 16, at)
-    }
-  } finally {
-    await handle.close()
-  }
 }

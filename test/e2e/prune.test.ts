@@ -1,20 +1,16 @@
 /** prune forgets old versions and gives the disk back, and nothing that is kept is harmed. Real devices, no VM. */
-import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { copyFile, writeFile } from 'node:fs/promises'
+import { copyFile } from 'node:fs/promises'
 import path from 'node:path'
-import { promisify } from 'node:util'
 import test from 'brittle'
 import { FAULT_POINTS } from '../../lib/base/fault-point.ts'
 import { Fleet, type Device, type Json } from '../helpers/devices.ts'
+import { create, diskUsage, exported, random, write, writeAt } from '../helpers/disk-versions.ts'
 import { rawImage, sha256, tool } from '../helpers/images.ts'
-import { Random } from '../helpers/random.ts'
 import { need } from '../helpers/requirements.ts'
 import { until } from '../helpers/until.ts'
 
 const MIB = 1024 ** 2
-const DISK_BYTES = 32 * MIB
-const random = new Random()
 
 test('prune gives back what no version needs', { timeout: 300_000 }, async (t) => {
   if (!need(t, 'qemu-tools', 'nbd-tools', 'qemu')) return
@@ -199,57 +195,7 @@ test(
   }
 )
 
-async function create(fleet: Fleet, device: Device): Promise<string> {
-  const file = await rawImage(path.join(fleet.directory, 'disk.img'), DISK_BYTES, [
-    { offset: 0, data: random.bytes(DISK_BYTES) }
-  ])
-  await device.create('work', ['--disk', file, '--memory', '64M'])
-  return sha256(file)
-}
-
-/** A new version, with new data there; the hash of the disk then. */
-function write(fleet: Fleet, device: Device, offset: number, bytes: number): Promise<string> {
-  return writeAt(fleet, device, [offset], bytes)
-}
-
-async function writeAt(
-  fleet: Fleet,
-  device: Device,
-  offsets: number[],
-  bytes: number
-): Promise<string> {
-  const commands: string[] = []
-  for (const [i, offset] of offsets.entries()) {
-    const data = path.join(fleet.directory, `data${i}`)
-    await writeFile(data, random.bytes(bytes))
-    commands.push('-c', `write -s ${data} ${offset} ${bytes}`)
-  }
-  const serving = device.start(['serve', 'work', '--writable'])
-  const { volumes } = (await serving.first()) as { volumes: { disk0: string } }
-  await promisify(execFile)('qemu-io', ['-f', 'raw', ...commands, volumes.disk0])
-  const file = path.join(fleet.directory, 'written')
-  await tool('nbdcopy', volumes.disk0, file)
-  const { code, stderr } = await serving.interrupt()
-  if (code !== 0) throw new Error(`serve ended with ${code}: ${stderr}`)
-  return sha256(file)
-}
-
-async function exported(
-  fleet: Fleet,
-  device: Device,
-  name: string,
-  more: string[] = []
-): Promise<string> {
-  const out = path.join(fleet.directory, `out-${device.name}`)
-  await device.ok(['export', name, out, ...more])
-  return sha256(out)
-}
-
 async function replicas(device: Device, version: number): Promise<number> {
   const { versions } = (await device.ok(['log', 'work'])) as { versions: Json[] }
   return Number(versions.find((v) => v['version'] === version)?.['replicas'])
-}
-
-async function diskUsage(device: Device): Promise<number> {
-  return Number((await tool('du', '-s', '-B1', path.join(device.home, 'store'))).split('\t')[0])
 }

@@ -31,8 +31,13 @@ export const prune: CliCommand = {
     if (options.yes !== true) await ask(context, name, keep)
     const result = await context.request('prune', { name, keep })
     const text = `Gave ${formatBytes(result.bytes_freed)} back: ${versions(result.dropped)} of ${result.parcel} dropped, ${versions(result.kept)} kept.`
-    return { json: result, text: `${text}${pending(result)}` }
+    return { json: result, text: `${text}${rewritten(result)}${pending(result)}` }
   }
+}
+
+function rewritten({ segments_rewritten: segments, bytes_rewritten: bytes }: PruneResult): string {
+  if (segments === 0) return ''
+  return ` What was needed of ${segments} segments that were mostly dead was packed into ${formatBytes(bytes)}.`
 }
 
 function pending({ bytes_pending: bytes }: PruneResult): string {
@@ -47,7 +52,9 @@ async function ask(context: Context, name: string, keep: number): Promise<void> 
 
 function planned(plan: PruneResult): string {
   const what = plan.dropped.length === 0 ? 'leftovers of commits' : versions(plan.dropped)
-  return `This drops ${what} of ${plan.parcel} on this device, about ${formatBytes(plan.bytes_expected)}; ${versions(plan.kept)} ${plan.kept.length === 1 ? 'stays' : 'stay'}.`
+  const dead = plan.segments_mostly_dead
+  const rewrites = dead === 0 ? '' : ` and rewrites ${dead} segments that are mostly dead`
+  return `This drops ${what} of ${plan.parcel} on this device${rewrites}, about ${formatBytes(plan.bytes_expected)}; ${versions(plan.kept)} ${plan.kept.length === 1 ? 'stays' : 'stay'}.`
 }
 
 function onlyHere({ only_copies: numbers }: PruneResult): string {

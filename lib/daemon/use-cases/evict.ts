@@ -5,18 +5,27 @@
  * - Each version that loses blocks here is held by a connected device, all of it and durably, which it says while
  *   this device vouches for nothing: of two that evict at once, each asking the other, at least one refuses.
  * - Blocks that a version of another parcel needs stay (clones, deduplicated chunks), and so do records and maps:
- *   they are small, and say what is missing.
+ *   they are small, and say what is missing. Of a map that was issued anew here, only its first block goes: nobody
+ *   else may have what it names.
  */
 import { HyperparcelError } from '../../base/errors.ts'
 import type { VersionInfo } from '../../fleet/index.ts'
 import type { VersionRecord } from '../../format/version.ts'
-import type { Closure } from '../../parcel/closure.ts'
-import { Marker } from '../../parcel/mark.ts'
+import { Marker, type RecordPlace } from '../../parcel/mark.ts'
 import type { Params, Result } from '../api.ts'
 import { BlockSet } from '../../base/block-set.ts'
 import { headVersion } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
-import { drop, giveBack, mark, spareCommits, storedSource, whileDropping } from '../sweep.ts'
+import {
+  damaged,
+  drop,
+  giveBack,
+  mark,
+  spareCommits,
+  storedSource,
+  whileDropping,
+  type Placed
+} from '../sweep.ts'
 import type { UseCaseContext } from './context.ts'
 import { diskUsage } from './status.ts'
 
@@ -67,18 +76,27 @@ export async function evict(
 /** Blocks with data of the version that are stored here and that nothing else needs. */
 async function stored(node: FleetNode, info: VersionInfo, needed: BlockSet): Promise<BlockSet> {
   const found = new BlockSet()
-  const known = await closureIfHere(node, info)
-  if (known === null) return found
-  const { record, closure } = known
-  for (const [number, blocks] of closure.logs) {
-    const { key } = record.logs[number]
-    const log = await node.store.open(key)
-    for (const [block, chunks] of blocks) {
-      if (chunks === 0 && !isState(record, number, block)) continue
-      if (!needed.has(key, block) && (await log.has(block))) found.add(key, block)
+  const ways = await node.versions.closures(info)
+  for (const { record, closure } of ways) {
+    for (const [number, blocks] of closure.logs) {
+      const { key } = record.logs[number]
+      const log = await node.store.open(key)
+      for (const [block, chunks] of blocks) {
+        if (chunks === 0 && !isState(record, number, block)) continue
+        if (!needed.has(key, block) && (await log.has(block))) found.add(key, block)
+      }
     }
   }
+  if (found.size > 0) forgetOwnMap(node, info, found)
   return found
+}
+
+/** It counts as a promise that all it names is here. Others read the version by maps of theirs. */
+function forgetOwnMap(node: FleetNode, info: VersionInfo, drop: BlockSet): void {
+  const self = node.identity.device.publicKey
+  for (const { device, log, block } of node.registry.annexes(info.version)) {
+    if (device.equals(self)) drop.add(log, block)
+  }
 }
 
 function isState({ state }: VersionRecord, log: number, block: number): boolean {
@@ -93,31 +111,30 @@ async function neededByOthers(
 ): Promise<BlockSet> {
   const others = node.registry.parcels().filter(({ id }) => !id.equals(evicted))
   const marker = new Marker(storedSource(node))
-  await mark(
-    node,
-    marker,
-    others.flatMap(({ id }) => node.registry.versions(id)),
-    context
-  )
+  const versions: Placed[] = []
+  for (const info of others.flatMap(({ id }) => node.registry.versions(id))) {
+    versions.push({ info, places: await placesOf(node, info) })
+  }
+  await mark(node, marker, versions, context)
   return marker.needed
 }
 
-async function closureIfHere(
-  node: FleetNode,
-  info: VersionInfo
-): Promise<{ record: VersionRecord; closure: Closure } | null> {
+async function placesOf(node: FleetNode, info: VersionInfo): Promise<RecordPlace[]> {
   try {
-    const { record } = await node.versions.open(info, { local: true })
-    return { record, closure: await node.versions.closure(info, { local: true }) }
+    return await node.versions.places(info)
+  } catch (err) {
+    throw damaged(node, info, err)
+  }
+}
+
+async function holdings(node: FleetNode, info: VersionInfo) {
+  try {
+    return await node.versions.holdings(info, { local: true })
   } catch (err) {
     const { code } = err as { code?: string }
     if (code === 'DATA_UNREACHABLE' || code === 'KEY_MISSING') return null
     throw err
   }
-}
-
-async function holdings(node: FleetNode, info: VersionInfo) {
-  return (await closureIfHere(node, info)) && node.versions.holdings(info, { local: true })
 }
 
 /** Rejects with `LAST_COPY` unless a connected device says now that it has all of the version. */

@@ -178,7 +178,7 @@ export async function bytesLocal(node: FleetNode, info: VersionInfo): Promise<nu
 
 async function recordIfHere(node: FleetNode, info: VersionInfo) {
   try {
-    return (await node.versions.open(info, { local: true })).record
+    return (await node.versions.record(info, { local: true })).record
   } catch {
     return null
   }

@@ -10,12 +10,14 @@
  */
 import { HyperparcelError } from '../../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
-import { Probe } from '../../parcel/mark.ts'
 import type { BlockSet } from '../../base/block-set.ts'
 import type { Params, Result } from '../api.ts'
+import { KeptPlaces } from '../kept-places.ts'
 import type { FleetNode } from '../node.ts'
 import { idOf, keptNow, lift, planPrune, type KeepFacts } from '../prune-plan.ts'
-import { drop, giveBack, storedIn, storedSource, whileDropping, type Work } from '../sweep.ts'
+import { repack, roomFor } from '../repack.ts'
+import { planRepack } from '../repack-plan.ts'
+import { drop, giveBack, storedIn, whileDropping, whileRepacking, type Work } from '../sweep.ts'
 import type { UseCaseContext } from './context.ts'
 import { diskUsage } from './status.ts'
 
@@ -35,22 +37,92 @@ export async function prune(
   }
   await node.runners.refreshStatus()
   if (params.dryRun === true) {
-    const { result } = await decide(node, parcel, params.keep, context, false)
-    return { ...result, bytes_freed: 0, bytes_pending: 0 }
+    const { result, facts } = await decide(node, parcel, params.keep, context, false)
+    const rewriting = await planRepack(node, parcel, facts, context)
+    return {
+      ...result,
+      ...NOTHING_REWRITTEN,
+      bytes_expected: result.bytes_expected + Math.round(rewriting?.deadBytes ?? 0),
+      segments_mostly_dead: rewriting?.segments.length ?? 0,
+      bytes_freed: 0,
+      bytes_pending: 0
+    }
   }
   const before = await usage(node)
-  const dropped = await whileDropping(node, async () => {
-    const { plan, result } = await decide(node, parcel, params.keep, context, true)
+  const { result, facts } = await whileDropping(node, async () => {
+    const decided = await decide(node, parcel, params.keep, context, true)
     try {
-      await drop(node, plan.blocks, context)
+      await drop(node, decided.plan.blocks, context)
     } finally {
       lift(node)
     }
-    return result
+    return decided
   })
+  const rewritten = await rewrite(node, parcel, facts, context)
   const pending = await giveBack(node, context)
   const freed = Math.max(0, before - (await usage(node)))
-  return { ...dropped, bytes_freed: freed, bytes_pending: pending }
+  return {
+    ...result,
+    ...rewritten,
+    blocks_dropped: result.blocks_dropped + rewritten.blocks_dropped,
+    bytes_expected: result.bytes_expected + rewritten.bytes_expected,
+    bytes_freed: freed,
+    bytes_pending: pending
+  }
+}
+
+type Rewritten = Pick<
+  Result<'prune'>,
+  | 'blocks_dropped'
+  | 'bytes_expected'
+  | 'segments_mostly_dead'
+  | 'segments_rewritten'
+  | 'maps_reissued'
+  | 'bytes_rewritten'
+>
+
+const NOTHING_REWRITTEN = {
+  segments_mostly_dead: 0,
+  segments_rewritten: 0,
+  maps_reissued: 0,
+  bytes_rewritten: 0
+}
+
+/** What is needed of segments that are mostly dead goes elsewhere, and they are dropped. */
+async function rewrite(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  facts: KeepFacts,
+  context: UseCaseContext
+): Promise<Rewritten> {
+  const nothing = { ...NOTHING_REWRITTEN, blocks_dropped: 0, bytes_expected: 0 }
+  const found = await whileRepacking(node, async () => {
+    const plan = await planRepack(node, parcel, facts, context)
+    if (plan === null) return null
+    if (!(await roomFor(node, plan))) return { plan, made: null }
+    return { plan, made: await repack(node, parcel, plan, context) }
+  })
+  if (found === null) return nothing
+  const { plan, made } = found
+  const dead = { ...nothing, segments_mostly_dead: plan.segments.length }
+  if (made === null || made.maps === 0) return dead
+  const dropped = await whileDropping(node, async () => {
+    const { blocks } = await planPrune(node, parcel, { ...facts, doom: true }, context)
+    try {
+      await drop(node, blocks, context)
+    } finally {
+      lift(node)
+    }
+    return blocks.size
+  })
+  return {
+    ...dead,
+    blocks_dropped: dropped,
+    bytes_expected: Math.round(plan.deadBytes),
+    segments_rewritten: made.segments,
+    maps_reissued: made.maps,
+    bytes_rewritten: made.bytesStored
+  }
 }
 
 /** Gives back what removed parcels have here and nobody else needs. Resolves with the bytes. */
@@ -82,11 +154,12 @@ async function decide(
     node,
     node.registry.parcelLogs().map(({ log }) => log)
   )
-  const whole = await wholeVersions(node, parcel, here, context)
+  const whole = await wholeVersions(node, parcel, context)
   const newest = node.registry.versions(parcel.id).findLast((info) => whole.has(idOf(info)))
-  const facts = { keep, newestWhole: newest === undefined ? null : idOf(newest) }
-  const others = await askOthers(node, leftOut(node, parcel, facts, here), context)
-  const plan = await planPrune(node, parcel, { ...facts, ...others, doom }, context)
+  const first = { keep, newestWhole: newest === undefined ? null : idOf(newest) }
+  const others = await askOthers(node, leftOut(node, parcel, first, here), context)
+  const facts: KeepFacts = { ...first, alsoInUse: others.alsoInUse }
+  const plan = await planPrune(node, parcel, { ...facts, doom }, context)
   const isOnly = (info: VersionInfo) => whole.has(idOf(info)) && !others.held.has(idOf(info))
   const result = {
     parcel: parcel.name,
@@ -96,22 +169,23 @@ async function decide(
     blocks_dropped: plan.blocks.size,
     bytes_expected: plan.bytes
   }
-  return { plan, result }
+  return { plan, facts, result }
 }
 
 /** Ids (hex) of those of which all is stored here, durably. */
 async function wholeVersions(
   node: FleetNode,
   parcel: ParcelInfo,
-  here: BlockSet,
   work: Work
 ): Promise<Set<string>> {
-  const probe = new Probe(storedSource(node), here, { outside: true })
+  const ways = new KeptPlaces(node)
   const whole = new Set<string>()
   for (const info of node.registry.versions(parcel.id)) {
+    work.signal.throwIfAborted()
     // A damaged one, or one of a log that is not known yet, is not whole.
-    const lacks = await probe.version(info, () => work.signal.throwIfAborted()).catch(unlessOurs)
-    if (!lacks) whole.add(idOf(info))
+    const places = await node.versions.places(info).catch(unlessOurs)
+    const found = places === null ? null : await ways.whole(places).catch(unlessOurs)
+    if (found !== null) whole.add(idOf(info))
   }
   return whole
 }
@@ -154,9 +228,9 @@ function numbers(versions: VersionInfo[]): number[] {
   return versions.map(({ number }) => number)
 }
 
-function unlessOurs(err: unknown): boolean {
+function unlessOurs(err: unknown): null {
   const { code } = err as { code?: string }
-  if (['DATA_CORRUPT', 'FORMAT_INVALID', 'KEY_MISSING'].includes(code ?? '')) return true
+  if (['DATA_CORRUPT', 'FORMAT_INVALID', 'KEY_MISSING'].includes(code ?? '')) return null
   throw err
 }
 

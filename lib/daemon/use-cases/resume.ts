@@ -141,7 +141,7 @@ async function refuseMissing(
 function prefetch(
   node: FleetNode,
   info: VersionInfo,
-  { record }: OpenedVersion,
+  { record, annex }: OpenedVersion,
   restore: boolean
 ): void {
   const { state } = record
@@ -149,7 +149,7 @@ function prefetch(
   const blocks = Array.from({ length: state.blocks }, (_, i) => state.firstBlock + i)
   // The commit wrote the maps between the device state and the record.
   const ownLog = record.logs.findIndex((log) => log.key.equals(info.log))
-  if (state.log === ownLog) {
+  if (state.log === ownLog && annex === null) {
     for (let block = state.firstBlock + state.blocks; block < info.block; block++)
       blocks.push(block)
   }

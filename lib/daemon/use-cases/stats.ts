@@ -32,7 +32,7 @@ export async function stats(node: FleetNode, params: Params<'stats'>): Promise<R
 async function packed(node: FleetNode, versions: VersionInfo[]): Promise<number> {
   let bytes = 0
   for (const info of versions) {
-    const opened = await node.versions.open(info, { local: true }).catch(() => null)
+    const opened = await node.versions.record(info, { local: true }).catch(() => null)
     bytes += opened?.record.bytesStored ?? 0
   }
   return bytes

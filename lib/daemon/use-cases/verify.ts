@@ -5,6 +5,7 @@ import type { Params, Result } from '../api.ts'
 import { checkVersions, type Named } from '../checker.ts'
 import { versionByNumber } from '../heads.ts'
 import type { FleetNode } from '../node.ts'
+import { refetchByOtherMaps } from '../repair-maps.ts'
 import { refetch } from '../repair.ts'
 import type { UseCaseContext } from './context.ts'
 
@@ -21,6 +22,10 @@ export async function verify(
   if (params.repair && first.bad.length > 0) {
     await refetch(node, first.bad, context)
     last = await checkVersions(node, versions, context)
+    const infos = versions.map(({ info }) => info)
+    if (last.bad.length > 0 && (await refetchByOtherMaps(node, infos, last.bad, context)) > 0) {
+      last = await checkVersions(node, versions, context)
+    }
   }
   const still = new Set(last.bad.map(({ log, block }) => `${log}/${block}`))
   const found = first.bad.map((bad) => ({

@@ -74,6 +74,10 @@ test('prune says what goes before it asks', async (t) => {
       bytes_pending: dryRun === true ? 0 : 1024 ** 2,
       bytes_expected: 3 * 1024 ** 2,
       blocks_dropped: 48,
+      segments_mostly_dead: 7,
+      segments_rewritten: dryRun === true ? 0 : 7,
+      maps_reissued: dryRun === true ? 0 : 2,
+      bytes_rewritten: dryRun === true ? 0 : 65_536,
       kept: [6, 7],
       dropped: [1, 2, 3, 5],
       only_copies: [5]
@@ -83,7 +87,12 @@ test('prune says what goes before it asks', async (t) => {
   const refused = await runCli([...argv, '--json'])
   const { code, message } = refused.json['error'] as { code: string; message: string }
   t.alike([refused.code, code], [7, 'CONFIRM'])
-  t.ok(message.includes('versions 1 to 3, 5 of work on this device, about 3.0 MiB'), message)
+  t.ok(
+    message.includes(
+      'versions 1 to 3, 5 of work on this device and rewrites 7 segments that are mostly dead, about 3.0 MiB'
+    ),
+    message
+  )
   t.ok(message.includes('No other device is known to have version 5'), message)
   t.is((await runCli([...argv, '--dry-run'])).code, 0)
   const done = await runCli([...argv, '--yes'])

@@ -31,6 +31,7 @@ import {
   encodeHead,
   type SignedHead
 } from '../../../lib/format/signed-head.ts'
+import { decodeReissuedMap, encodeReissuedMap } from '../../../lib/format/reissued-map.ts'
 import type { RecordDraft, RecordKind } from '../../../lib/format/registry.ts'
 
 const DIRECTORY = fileURLToPath(new URL('../../../../test/fixtures/format-1/', import.meta.url))
@@ -92,7 +93,18 @@ const drafts: { [K in RecordKind]: RecordDraft & { kind: K } } = {
       branch: '300@home'
     }
   },
-  lease: { kind: 'lease', body: { entry: encodeLeaseEntry(lease) } }
+  lease: { kind: 'lease', body: { entry: encodeLeaseEntry(lease) } },
+  annex: {
+    kind: 'annex',
+    body: {
+      parcel,
+      version: fill(32, 15),
+      purpose: 1,
+      serial: 2,
+      log: fill(32, 14),
+      block: 70_000
+    }
+  }
 }
 
 const head: SignedHead = {
@@ -112,6 +124,21 @@ const head: SignedHead = {
 
 /** File name → what makes it, and what reads and writes it again. */
 const documents: Record<string, { make: () => Buffer; again: (data: Buffer) => Buffer }> = {
+  'reissued-map': {
+    make: () =>
+      encodeReissuedMap({
+        version: fill(32, 15),
+        logs: [
+          { key: fill(32, 14), length: 300, treeHash: fill(32, 45) },
+          { key: fill(32, 46), length: 70_000, treeHash: fill(32, 47) }
+        ],
+        volumes: [
+          { name: 'disk0', root: { log: 1, block: 69_999, slot: 3, hash: fill(32, 48) } },
+          { name: 'memory', root: null }
+        ]
+      }),
+    again: (data) => encodeReissuedMap(decodeReissuedMap(data))
+  },
   'device-card': {
     make: () =>
       encodeCard({

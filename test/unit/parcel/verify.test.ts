@@ -18,10 +18,16 @@ const random = new Random()
 test('whole versions are clean, and shared blocks are checked once', async (t) => {
   const { sink, ids } = await stored()
   const verifier = verify(sink)
-  await verifier.version(ids[0], sink.log, sink.blocks.length - 1, () => {})
+  await verifier.version(
+    { version: ids[0], log: sink.log, block: sink.blocks.length - 1 },
+    () => {}
+  )
   t.is(verifier.checked, sink.blocks.length, 'every block')
   t.is(verifier.bytes, sum(sink.blocks))
-  await verifier.version(ids[0], sink.log, sink.blocks.length - 1, () => {})
+  await verifier.version(
+    { version: ids[0], log: sink.log, block: sink.blocks.length - 1 },
+    () => {}
+  )
   t.is(verifier.checked, sink.blocks.length)
   t.alike([verifier.bad, verifier.missing], [[], 0])
 })
@@ -41,7 +47,7 @@ test(
       bad[random.int(0, bad.length - 1)] ^= 1 << random.int(0, 7)
       sink.blocks[place] = bad
       const verifier = verify(sink)
-      await verifier.version(ids[0], sink.log, last, () => {})
+      await verifier.version({ version: ids[0], log: sink.log, block: last }, () => {})
       if (verifier.bad.length !== 1 || verifier.bad[0].block !== place) wrong++
       sink.blocks[place] = good
     }
@@ -54,7 +60,10 @@ test('data that is sealed well but is not what its id says', async (t) => {
   const data = randomBytes(16 * CHUNK_BYTES)
   sink.blocks[0] = sealSegment(data, sink.ids[0]!, sink.log, 0, sink.keys, 1)
   const verifier = verify(sink)
-  await verifier.version(ids[0], sink.log, sink.blocks.length - 1, () => {})
+  await verifier.version(
+    { version: ids[0], log: sink.log, block: sink.blocks.length - 1 },
+    () => {}
+  )
   t.alike(
     verifier.bad.map(({ block, why }) => [block, why]),
     [[0, 'a chunk is not the one that its id says']]
@@ -67,7 +76,10 @@ test('segments that changed places do not open', async (t) => {
   sink.blocks[0] = b
   sink.blocks[1] = a
   const verifier = verify(sink)
-  await verifier.version(ids[0], sink.log, sink.blocks.length - 1, () => {})
+  await verifier.version(
+    { version: ids[0], log: sink.log, block: sink.blocks.length - 1 },
+    () => {}
+  )
   t.alike(
     verifier.bad.map(({ block }) => block),
     [0, 1]
@@ -81,7 +93,10 @@ test('other chunks in the place of a segment are found by the content hash', asy
   for (let i = 0; i < 16; i++) writeChunkId(others, i, data, i * CHUNK_BYTES, dedupKey)
   sink.blocks[0] = sealSegment(data, others, sink.log, 0, sink.keys, 1)
   const verifier = verify(sink)
-  await verifier.version(ids[0], sink.log, sink.blocks.length - 1, () => {})
+  await verifier.version(
+    { version: ids[0], log: sink.log, block: sink.blocks.length - 1 },
+    () => {}
+  )
   t.is(verifier.bad.length, 1)
   t.is(verifier.bad[0].why, 'a map leaf has another content hash')
 })
@@ -92,21 +107,24 @@ test('what is not stored is missing, what cannot be read is bad', async (t) => {
   const verifier = verify(sink, (block) =>
     block === 3 ? null : block === 5 ? 'unreadable' : undefined
   )
-  await verifier.version(ids[0], sink.log, last, () => {})
+  await verifier.version({ version: ids[0], log: sink.log, block: last }, () => {})
   t.is(verifier.missing, 1)
   t.alike(
     verifier.bad.map(({ block }) => block),
     [5]
   )
   const empty = verify(sink, () => null)
-  await empty.version(ids[0], sink.log, last, () => {})
+  await empty.version({ version: ids[0], log: sink.log, block: last }, () => {})
   t.alike([empty.checked, empty.missing, empty.bad], [0, 1, []])
 })
 
 test('another record than the one named', async (t) => {
   const { sink } = await stored()
   const verifier = verify(sink)
-  await verifier.version(randomBytes(32), sink.log, sink.blocks.length - 1, () => {})
+  await verifier.version(
+    { version: randomBytes(32), log: sink.log, block: sink.blocks.length - 1 },
+    () => {}
+  )
   t.is(verifier.bad[0].block, sink.blocks.length - 1)
 })
 
