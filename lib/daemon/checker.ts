@@ -32,14 +32,14 @@ export async function checkVersions(
     'blocks.stored': (params: HostApi['blocks.stored']['params']) =>
       storedBlocks(node.store, params)
   }
+  // What is checked is what a runner can read by itself: all of it.
+  await node.store.flush()
   const places: VerifyParams['versions'] = []
   for (const { info, name } of versions) {
     for (const place of await node.versions.placesToCheck(info)) {
       places.push({ ...placeJson(place), name })
     }
   }
-  // What is checked is what a runner can read by itself: all of it.
-  await node.store.flush()
   const runner = await startRunner(directory, path.join(directory, 'check.log'), handlers)
   try {
     return await runner.call(

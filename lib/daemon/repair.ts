@@ -6,7 +6,7 @@ import type { VerifySummary } from '../runner/protocol.ts'
 import { unlessStalled } from './complete-version.ts'
 import type { FleetNode } from './node.ts'
 
-/** Peers say within that time what they have of a log. */
+/** Peers connect, when the daemon was just started, and say within that time what they have of a log. */
 const ASK_MS = 5000
 const POLL_MS = 50
 const FETCH_STALL_MS = 15_000
@@ -20,6 +20,8 @@ export async function refetch(
   bad: VerifySummary['bad'],
   context: { signal: AbortSignal; progress: ProgressReporter }
 ): Promise<void> {
+  const self = node.identity.device.publicKey
+  if (node.registry.devices().every((one) => one.removed || one.publicKey.equals(self))) return
   let done = 0
   for (const name of new Set(bad.map(({ log }) => log))) {
     const key = Buffer.from(name, 'hex')
@@ -45,14 +47,15 @@ export async function refetch(
 
 /** A bad block that a connected peer has is forgotten here, so that the next fetch gets the good copy. */
 export async function forgetBad(node: FleetNode, log: Buffer, block: number): Promise<boolean> {
-  const until = performance.now() + ASK_MS
+  // A guest waits for it: nobody is waited for who is not connected.
+  const until = performance.now() + (node.network.peers().length === 0 ? 0 : ASK_MS)
   if (!(await offered(node, log, block, until, node.closingSignal))) return false
   node.logger.warn({ log: log.toString('hex'), block }, 'A bad block is fetched again')
   await (await node.store.open(log)).clear(block, block + 1)
   return true
 }
 
-/** Does a connected peer have that block? Asks them about the log first, if nobody did, and waits until then. */
+/** Has a peer that block? Asks about the log, if nobody did, those that are connected or will be, and waits until then. */
 async function offered(
   node: FleetNode,
   log: Buffer,
@@ -61,7 +64,7 @@ async function offered(
   signal: AbortSignal
 ): Promise<boolean> {
   const has = () => node.network.holders(log, block, block + 1).length > 0
-  if (has() || node.network.peers().length === 0) return has()
+  if (has()) return true
   await node.network.ensureLength(log, 0) // peers are asked what they have of any log that somebody asks for
   while (!has() && performance.now() < until) {
     await sleep(POLL_MS, undefined, { signal })

@@ -50,7 +50,10 @@ export async function whileReading<T>(
     const waiting = waitingFor(node, runner)
     if (waiting === null || runner.host.fetchedBytes > fetched) aliveAt = performance.now()
     fetched = runner.host.fetchedBytes
-    if (performance.now() - aliveAt > STALL_MS) stall.abort(outOfReach(node, info))
+    if (performance.now() - aliveAt > STALL_MS) {
+      node.versions.forget() // the next time, others may have it by another map
+      stall.abort(outOfReach(node, info))
+    }
     if (waiting === null) return
     context.progress({ phase: waitingPhase(waiting), peers: [waiting.from] })
   }, REPORT_MS)
