@@ -37,6 +37,7 @@ export interface SealJob {
   first: number
   keys: LogKeys
   keyEpoch: number
+  compressionLevel: number
 }
 
 export interface Sealed {
@@ -66,13 +67,13 @@ export function hashChunks({ data, chunks, dedupKey }: HashJob): Hashed {
 }
 
 export function sealSegments(job: SealJob): Sealed {
-  const { data, chunks, ids, target, log, first, keys, keyEpoch } = job
+  const { data, chunks, ids, target, log, first, keys, keyEpoch, compressionLevel } = job
   const lengths: number[] = []
   let at = 0
   let idsAt = 0
   for (let i = 0; i < chunks.length; i++) {
     const from = i * SEGMENT_DATA_BYTES
-    const packed = compress(data.subarray(from, from + chunks[i] * CHUNK_BYTES))
+    const packed = compress(data.subarray(from, from + chunks[i] * CHUNK_BYTES), compressionLevel)
     const length = packedSegmentBytes(chunks[i], packed)
     const some = ids.subarray(idsAt, (idsAt += chunks[i] * CHUNK_ID_BYTES))
     const block = target.subarray(at, (at += length))

@@ -1,5 +1,6 @@
 /** Values of options. A bad one throws what commander turns into a usage error that names the option. */
 import { InvalidArgumentError } from 'commander'
+import { COMPRESSION_LEVEL_MAX, COMPRESSION_LEVEL_MIN } from '../base/limits.ts'
 
 const SIZE_UNITS: Record<string, number> = {
   '': 1,
@@ -41,6 +42,15 @@ export function parseCount(min: number): (text: string) => number {
     if (count >= min) return count
     throw new InvalidArgumentError(`Write a whole number, ${min} or more.`)
   }
+}
+
+/** A level of zstd. */
+export function parseLevel(text: string): number {
+  const level = /^\d$/.test(text) ? Number(text) : 0
+  if (level >= COMPRESSION_LEVEL_MIN && level <= COMPRESSION_LEVEL_MAX) return level
+  throw new InvalidArgumentError(
+    `Write a number from ${COMPRESSION_LEVEL_MIN} to ${COMPRESSION_LEVEL_MAX}.`
+  )
 }
 
 export function parsePort(text: string): number {

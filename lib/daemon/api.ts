@@ -217,6 +217,8 @@ export interface CreateParams extends Named {
   sizeBytes?: number
   iso?: string
   from?: { parcel: string; version?: number }
+  /** Level of zstd for what is added to it; absent: as in `from`, else the usual one. */
+  compression?: number
   /** Absent: as in `from`, else 512 MiB and 1. */
   memoryBytes?: number
   cpus?: number
@@ -252,6 +254,8 @@ export interface ParcelDetail extends ParcelRow {
   id: string
   epoch: number
   versions: number
+  /** Level of zstd for what is added to it. */
+  compression: number
   volumes: { name: string; bytes: number }[]
   machine: {
     vmm: string

@@ -12,7 +12,12 @@
 import { randomInt } from 'node:crypto'
 import { faultPoint } from '../base/fault-point.ts'
 import { HyperparcelError } from '../base/errors.ts'
-import { CHUNK_ID_BYTES, IPC_FRAME_BYTES_MAX, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
+import {
+  CHUNK_ID_BYTES,
+  COMPRESSION_LEVEL,
+  IPC_FRAME_BYTES_MAX,
+  SEGMENT_CHUNKS_MAX
+} from '../base/limits.ts'
 import { Reply } from '../ipc/channel.ts'
 import type { HostApi, LogKeysJson, PublishParams } from '../runner/protocol.ts'
 import { BlockSet, type Bits } from '../base/block-set.ts'
@@ -25,6 +30,8 @@ export interface CommitHostOptions {
   index: DedupIndex
   indexer: SegmentIndexer
   keyEpoch(): number
+  /** Null: the usual one. */
+  compressionLevel(): number | null
   /** The log that commits go to, announced in the registry. */
   ownLog(): Promise<Log>
   keysJson(log: Buffer): LogKeysJson
@@ -80,6 +87,7 @@ export class CommitHost {
       commit: id,
       firstBlock: log.length,
       keyEpoch: this.#opts.keyEpoch(),
+      compressionLevel: this.#opts.compressionLevel() ?? COMPRESSION_LEVEL,
       keys: this.#opts.keysJson(log.key)
     }
   }

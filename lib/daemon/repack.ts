@@ -66,6 +66,7 @@ function handlersFor(node: FleetNode, parcel: ParcelInfo, plan: RepackPlan): Han
     index: node.index,
     indexer: node.indexer,
     keyEpoch: () => node.registry.keyring.epoch,
+    compressionLevel: () => parcel.compressionLevel,
     ownLog: () => node.repackLog(parcel.id),
     keysJson: keysOf,
     mayReference: () => false,

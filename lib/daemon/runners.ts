@@ -232,6 +232,7 @@ export class Runners {
       fetcher: node.network.fetcher,
       keysOf: (log) => node.keysOf(log),
       keyEpoch: () => node.registry.keyring.epoch,
+      compressionLevel: () => node.registry.parcel(runner.parcel)?.compressionLevel ?? null,
       ownLog: () => {
         assert(runner.parcel.byteLength > 0, 'the runner has been asked for its parcel')
         return node.ownLog(runner.parcel)

@@ -7,7 +7,8 @@
  */
 import { decodeLeaseEntry } from '../format/lease.ts'
 import type { LeaseEntry } from '../format/lease.ts'
-import { ANNEX_PURPOSE, type VersionBody } from '../format/registry.ts'
+import { COMPRESSION_LEVEL_MAX, COMPRESSION_LEVEL_MIN } from '../base/limits.ts'
+import { ANNEX_PURPOSE, type ParcelCompressionBody, type VersionBody } from '../format/registry.ts'
 import type { StoredRecord } from './records.ts'
 import { isKind, laterOf } from './records.ts'
 
@@ -22,6 +23,8 @@ export interface ParcelInfo {
   creator: Buffer
   keyEpoch: number
   wrappedKey: Buffer
+  /** Level of zstd for what is added; null where nobody chose one. */
+  compressionLevel: number | null
 }
 
 export interface LogInfo {
@@ -55,7 +58,7 @@ interface Stamp {
 }
 
 interface Made extends Stamp {
-  info: Omit<ParcelInfo, 'name'>
+  info: Omit<ParcelInfo, 'name' | 'compressionLevel'>
 }
 
 interface Named extends Stamp {
@@ -67,6 +70,7 @@ export class Parcels {
   readonly #made = new Map<string, Made>()
   readonly #named = new Map<string, Named>()
   readonly #removed = new Set<string>()
+  readonly #levels = new Map<string, Stamp & { level: number }>()
   readonly #logs = new Map<string, LogInfo & Stamp>()
   readonly #logsOf = new Map<string, Map<string, LogInfo>>()
   readonly #versions = new Map<string, Map<string, VersionInfo & Stamp>>()
@@ -93,6 +97,8 @@ export class Parcels {
     } else if (isKind(record, 'parcel-removed')) {
       this.#removed.add(record.body.parcel.toString('hex'))
       this.#shown = null
+    } else if (isKind(record, 'parcel-compression')) {
+      this.#compression(record.body, stamp)
     } else if (isKind(record, 'log')) {
       this.#log({ ...record.body, device: author, ...stamp })
     } else if (isKind(record, 'version')) {
@@ -171,6 +177,15 @@ export class Parcels {
     this.#shown = null
   }
 
+  #compression({ parcel, level }: ParcelCompressionBody, stamp: Stamp): void {
+    const id = parcel.toString('hex')
+    const known = this.#levels.get(id)
+    if (level < COMPRESSION_LEVEL_MIN || level > COMPRESSION_LEVEL_MAX) return
+    if (known !== undefined && laterOf(stamp, known) < 0) return
+    this.#levels.set(id, { ...stamp, level })
+    this.#shown = null
+  }
+
   #log(log: LogInfo & Stamp): void {
     const key = log.log.toString('hex')
     const known = this.#logs.get(key)
@@ -224,7 +239,8 @@ export class Parcels {
         name = `${named.name}@${this.nameOf(named.by)}-${id.slice(0, n)}`
       }
       names.add(name)
-      shown.set(id, { ...made.info, name })
+      const compressionLevel = this.#levels.get(id)?.level ?? null
+      shown.set(id, { ...made.info, name, compressionLevel })
     }
     this.#shown = shown
     return shown

@@ -111,12 +111,20 @@ export class Registry extends RegistryView {
   }
 
   /** A new parcel and its key. Rejects with `PARCEL_EXISTS`, `NAME_INVALID`. */
-  async createParcel(name: string): Promise<{ id: Buffer; key: Buffer }> {
+  async createParcel(
+    name: string,
+    compressionLevel?: number | null
+  ): Promise<{ id: Buffer; key: Buffer }> {
     this.#refuseParcel(checkName(name, 'parcel'))
     const id = randomBytes(16)
     const key = randomBytes(KEY_BYTES)
     const wrapped = this.keyring.wrapParcelKey(id, key)
-    await this.append({ kind: 'parcel', body: { parcel: id, name, ...wrapped } })
+    const drafts: RecordDraft[] = [{ kind: 'parcel', body: { parcel: id, name, ...wrapped } }]
+    if (compressionLevel != null) {
+      const body = { parcel: id, level: compressionLevel }
+      drafts.push({ kind: 'parcel-compression', body })
+    }
+    await this.append(...drafts)
     return { id, key }
   }
 

@@ -91,6 +91,13 @@ export interface ParcelRemovedBody {
   parcel: Buffer
 }
 
+/** How hard what devices add to a parcel from now on is compressed. */
+export interface ParcelCompressionBody {
+  parcel: Buffer
+  /** A level of zstd. */
+  level: number
+}
+
 /** The author writes that log for that parcel. */
 export interface LogBody {
   parcel: Buffer
@@ -149,6 +156,7 @@ export interface RecordBodies {
   version: VersionBody
   lease: LeaseRecordBody
   annex: AnnexBody
+  'parcel-compression': ParcelCompressionBody
 }
 
 export type RecordKind = keyof RecordBodies
@@ -165,7 +173,8 @@ export const RECORD_KIND: Readonly<Record<RecordKind, number>> = {
   log: 8,
   version: 9,
   lease: 10,
-  annex: 11
+  annex: 11,
+  'parcel-compression': 12
 }
 
 const name = text(NAME_BYTES_MAX)
@@ -214,7 +223,8 @@ const BODY: { readonly [K in RecordKind]: Codec<RecordBodies[K]> } = {
     serial: uint,
     log: bytes32,
     block: uint
-  })
+  }),
+  'parcel-compression': struct<ParcelCompressionBody>({ parcel: bytes16, level: uint })
 }
 
 /** What a record has besides its kind and body. */

@@ -32,6 +32,8 @@ export interface CommitSink {
   readonly firstBlock: number
   readonly keys: LogKeys
   readonly keyEpoch: number
+  /** Of zstd, for segments. */
+  readonly compressionLevel: number
   /** Where chunks of these ids (32 bytes each) are stored on this device. */
   lookup(ids: Buffer): Promise<Places>
   /** Key of a log by its handle, from a lookup that came before. */

@@ -82,8 +82,9 @@ export class SegmentPacker {
   /** Sends the batch on its way; the promise is that of the oldest one, when too many are. */
   #flush(): Promise<void> | undefined {
     const batch = this.#batch
-    const { log, keys, keyEpoch } = this.#sink
-    const sealed = this.#work.seal({ kind: 'seal', ...batch, log, keys, keyEpoch })
+    const { log, keys, keyEpoch, compressionLevel } = this.#sink
+    const job = { kind: 'seal', ...batch, log, keys, keyEpoch, compressionLevel } as const
+    const sealed = this.#work.seal(job)
     sealed.catch(() => {}) // seen when its turn to be appended comes
     const previous = this.#appended
     this.#appended = previous.then(async () => this.#append(batch, await sealed))

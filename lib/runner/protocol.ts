@@ -206,7 +206,13 @@ export interface HostApi {
   /** Ends a commit that began before. `commit` names this one in the calls that follow. */
   'commit.begin': {
     params: null
-    result: { commit: number; firstBlock: number; keyEpoch: number; keys: LogKeysJson }
+    result: {
+      commit: number
+      firstBlock: number
+      keyEpoch: number
+      keys: LogKeysJson
+      compressionLevel: number
+    }
   }
   /** Attachment: ids; answer: 3 words an id as in `Places`, and the keys of logs by handle. */
   'commit.lookup': { params: null; result: { logs: Record<number, string> } }

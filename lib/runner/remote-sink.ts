@@ -21,6 +21,7 @@ export class RemoteSink implements CommitSink {
   readonly firstBlock: number
   readonly keys: LogKeys
   readonly keyEpoch: number
+  readonly compressionLevel: number
   /** Names the commit in what follows. */
   readonly commit: number
   readonly #host: Host
@@ -32,6 +33,7 @@ export class RemoteSink implements CommitSink {
     this.keys = keysFromJson(begun.keys)
     this.firstBlock = begun.firstBlock
     this.keyEpoch = begun.keyEpoch
+    this.compressionLevel = begun.compressionLevel
     this.commit = begun.commit
   }
 

@@ -26,6 +26,30 @@ export function chunkWorkSuite(test: Test, name: string, work: ChunkWork): void 
     )
   })
 
+  test(`${name}: a level of compression is obeyed`, async (t) => {
+    const keys = { id: randomBytes(32), data: randomBytes(32), meta: randomBytes(32) }
+    const words = Array.from({ length: 200 }, () => randomBytes(6))
+    const text = Array.from({ length: 11_000 }, () => words[randomBytes(1)[0] % words.length])
+    const content = Buffer.concat(text).subarray(0, SEGMENT_DATA_BYTES)
+    const bytes: number[] = []
+    for (const compressionLevel of [1, 9]) {
+      const sealed = await work.seal({
+        kind: 'seal',
+        data: Buffer.from(new Uint8Array(content).buffer),
+        chunks: [16],
+        ids: Buffer.from(new Uint8Array(16 * 32).buffer),
+        target: Buffer.allocUnsafeSlow(sealedBytesMax(1)),
+        log: randomBytes(32),
+        first: 0,
+        keys,
+        keyEpoch: 1,
+        compressionLevel
+      })
+      bytes.push(sealed.lengths[0])
+    }
+    t.ok(bytes[1] < bytes[0], `${bytes.join(' and ')} bytes`)
+  })
+
   test(`${name}: segments open at their places`, async (t) => {
     const log = randomBytes(32)
     const keys = { id: randomBytes(32), data: randomBytes(32), meta: randomBytes(32) }
@@ -36,7 +60,7 @@ export function chunkWorkSuite(test: Test, name: string, work: ChunkWork): void 
     const target = Buffer.allocUnsafeSlow(sealedBytesMax(chunks.length))
     const copies = { data: Buffer.from(data), ids: Buffer.from(ids) }
     const job = { kind: 'seal' as const, data, chunks, ids, target, log, first: 70, keys }
-    const sealed = await work.seal({ ...job, keyEpoch: 3 })
+    const sealed = await work.seal({ ...job, keyEpoch: 3, compressionLevel: 3 })
     const opening = Buffer.alloc(SEGMENT_DATA_BYTES)
     let at = 0
     let idsAt = 0

@@ -113,6 +113,7 @@ class MemoryCommit implements CommitSink {
   readonly firstBlock: number
   readonly keys: LogKeys
   readonly keyEpoch = 1
+  readonly compressionLevel = 3
   readonly #store: MemorySink
 
   constructor(store: MemorySink, firstBlock: number) {

@@ -38,6 +38,7 @@ export async function createSinkStore(t: Assert, local: LocalBlocks = nothing): 
     indexer,
     fetcher: { fetch: () => Promise.reject(new Error('There is no peer')) },
     keyEpoch: () => 1,
+    compressionLevel: () => null,
     ownLog: () => store.current(PURPOSE),
     keysOf: () => keys,
     mayReference: () => true,

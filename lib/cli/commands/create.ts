@@ -2,7 +2,7 @@ import path from 'node:path'
 import type { CliCommand } from '../command.ts'
 import { usage } from '../failure.ts'
 import { warnOfLowSpace } from '../low-space.ts'
-import { collect, parseCount, parseParcelVersion, parseSize } from '../parse.ts'
+import { collect, parseCount, parseLevel, parseParcelVersion, parseSize } from '../parse.ts'
 import { formatBytes } from '../ui/format.ts'
 
 interface Options {
@@ -16,6 +16,7 @@ interface Options {
   initrd?: string
   append?: string
   vmm: string
+  compression?: number
 }
 
 export const create: CliCommand = {
@@ -36,6 +37,11 @@ export const create: CliCommand = {
       .option('--kernel <file>', 'boot this Linux kernel directly')
       .option('--initrd <file>', 'with that initial RAM disk')
       .option('--append <string>', 'with that command line')
+      .option(
+        '--compression <level>',
+        'how hard what is added is compressed, 1 to 9 (3 by default)',
+        parseLevel
+      )
       .option('--vmm <name>', 'virtual machine monitor', 'qemu')
   },
   async run(context, [name], options: Options) {
@@ -49,6 +55,7 @@ export const create: CliCommand = {
       from: options.from,
       memoryBytes: options.memory,
       cpus: options.cpus,
+      compression: options.compression,
       kernel:
         options.kernel === undefined
           ? undefined

@@ -30,6 +30,7 @@ export const show: CliCommand = {
           ? null
           : `${m.machine_type}, ${m.cpus} × ${m.cpu_model}, ${formatBytes(m.memory_bytes)}`
       ],
+      ['compression', `level ${p.compression}`],
       ['VMM', m.vmm === '' ? null : `${m.vmm} ${m.vmm_version} (${m.accel})`],
       ['serial console', p.serial],
       ['screen (VNC)', p.vnc]

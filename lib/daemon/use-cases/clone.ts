@@ -37,7 +37,8 @@ async function cloneOf(
   await completeVersion(node, info, { withoutMemory: true }, context)
   const { record } = await node.versions.open(info, { local: true })
   context.signal.throwIfAborted()
-  const { id } = await node.registry.createParcel(params.name)
+  const level = params.compression ?? node.registry.parcel(info.parcel)?.compressionLevel
+  const { id } = await node.registry.createParcel(params.name, level)
   try {
     const lease = await node.leases.create(id, null)
     const bytesStored = await writeVersion(node, {

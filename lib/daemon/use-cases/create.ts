@@ -31,7 +31,7 @@ export async function create(
 ): Promise<Result<'create'>> {
   checkParams(node, params)
   if (params.from !== undefined) return clone(node, params, context)
-  const { id } = await node.registry.createParcel(params.name)
+  const { id } = await node.registry.createParcel(params.name, params.compression)
   const parcel = node.registry.parcel(id)!
   let runner: Runner | null = null
   try {

@@ -1,5 +1,6 @@
 /** Everything that only looks: ls, show, log, lease, devices, status, console. */
 import { HyperparcelError } from '../../base/errors.ts'
+import { COMPRESSION_LEVEL } from '../../base/limits.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import type { MachineConfig } from '../../vmm/driver.ts'
 import type { Params, ParcelRow, ParcelState, Result } from '../api.ts'
@@ -31,6 +32,7 @@ export async function show(node: FleetNode, params: Params<'show'>): Promise<Res
       id: parcel.id.toString('hex'),
       epoch: node.leases.chain(parcel.id).epoch,
       versions: node.registry.versions(parcel.id).length,
+      compression: parcel.compressionLevel ?? COMPRESSION_LEVEL,
       volumes: record?.volumes.map((v) => ({ name: v.name, bytes: v.sizeBytes })) ?? [],
       machine: {
         vmm: machine?.vmm ?? '',

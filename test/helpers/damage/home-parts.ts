@@ -93,6 +93,7 @@ export class HomeParts {
         fetch: () => Promise.reject(new HyperparcelError('KEY_MISSING', 'It is not here'))
       },
       keyEpoch: () => 1,
+      compressionLevel: () => null,
       ownLog: () => store.current(PURPOSE),
       keysOf: logKeysOf,
       mayReference: () => true,

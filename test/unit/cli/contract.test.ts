@@ -23,6 +23,7 @@ const SHOWN: ParcelDetail = {
   id: '00',
   epoch: 1,
   versions: 1,
+  compression: 3,
   volumes: [],
   machine: {
     vmm: '',

@@ -104,7 +104,8 @@ const drafts: { [K in RecordKind]: RecordDraft & { kind: K } } = {
       log: fill(32, 14),
       block: 70_000
     }
-  }
+  },
+  'parcel-compression': { kind: 'parcel-compression', body: { parcel, level: 9 } }
 }
 
 const head: SignedHead = {

@@ -158,6 +158,23 @@ test('one name given twice while apart stays twice', async (t) => {
   t.alike(names(office.registry.parcels()), ['desk', 'table'])
 })
 
+test('how hard a parcel is compressed is known everywhere', async (t) => {
+  const home = await first(t)
+  const office = await admitted(t, home, 'office')
+  const { id } = await home.registry.createParcel('desk', 9)
+  await home.registry.createParcel('table')
+  await sync(home, office)
+  t.is(office.registry.parcelByName('desk')!.compressionLevel, 9)
+  t.is(office.registry.parcelByName('table')!.compressionLevel, null)
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  const level = (value: number) =>
+    office.registry.append({ kind: 'parcel-compression', body: { parcel: id, level: value } })
+  await level(1)
+  await level(99)
+  await sync(office, home)
+  t.is(home.registry.parcel(id)!.compressionLevel, 1, 'the latest that there is')
+})
+
 test('a taken device name gets a number', async (t) => {
   const home = await first(t)
   const other = await admitted(t, home, 'home')
