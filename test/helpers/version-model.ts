@@ -191,6 +191,8 @@ export class Model {
     for (const { closure } of this.#asked) needed.addAll(closure)
     for (const { parcel, version } of this.#staying(pruned, [...pruned.kept])) {
       needed.addAll(version.closure)
+      const record = await storedRecord(this.source, parcel.places.get(version.reader)!)
+      must(record !== null, true, 'its record and its map are here')
       for (const [chunk, value] of version.content) {
         if (chunk % 7 !== 0 && chunk % 1000 > 20) continue
         const read = await parcel.read(version.reader, 'disk0', chunk)

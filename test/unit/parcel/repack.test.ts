@@ -3,6 +3,7 @@ import test from 'brittle'
 import { encodeReissuedMap } from '../../../lib/format/reissued-map.ts'
 import { inlineWork } from '../../../lib/parcel/chunk-work.ts'
 import { withReissuedMap } from '../../../lib/parcel/reissued-version.ts'
+import { reissueVersions } from '../../../lib/parcel/reissue-versions.ts'
 import { repack } from '../../../lib/parcel/repack.ts'
 import type { VersionReader } from '../../../lib/parcel/version-reader.ts'
 import { Model, type Parcel } from '../../helpers/version-model.ts'
@@ -75,6 +76,21 @@ test('chunks that are not what their ids say are not moved', async (t) => {
   const wrongKey = Buffer.alloc(32, 1)
   const { moved } = await repack(segments, model.stored, sink, wrongKey, inlineWork, () => {})
   t.alike([segments.length, moved.segments, moved.count], [150, 0, 0])
+})
+
+test('a map is written anew only when what lies at the new places is what it named', async (t) => {
+  const { model, parcel } = await sparse()
+  await model.prune(parcel, 4)
+  const places = parcel.versions.slice(-4).map(({ reader }) => parcel.parcel.places.get(reader)!)
+  const segments = await model.mostlyDead(places, parcel.logs)
+  model.store.retire()
+  const sink = model.store.begin()
+  const { dedupKey } = parcel.parcel
+  const packed = await repack(segments, model.stored, sink, dedupKey, inlineWork, () => {})
+  const { ids } = model.store
+  ;[ids[0], ids[1]] = [ids[1], ids[0]]
+  const reissued = reissueVersions(places, packed, model.source, sink, () => {})
+  await t.exception(reissued, { code: 'DATA_CORRUPT' })
 })
 
 test('a reissued map counts only for its version and content', async (t) => {
