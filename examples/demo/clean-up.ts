@@ -8,7 +8,7 @@ import { readdir, readFile, readlink, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { openHome } from '../../lib/base/paths.ts'
 import { connectDaemon } from '../../lib/daemon/client.ts'
-import { connectRunner } from '../../lib/daemon/runner-process.ts'
+import { connectRunner } from '../../lib/daemon/runners/runner-process.ts'
 import { unmount } from '../../lib/vmm/qemu/mounts.ts'
 
 export const HOMES = ['home', 'office']

@@ -1,8 +1,8 @@
 /** Which version a resume or a rollback starts from. */
 import { HyperparcelError } from '../../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
-import { headVersion, versionByNumber } from '../heads.ts'
-import { awaitNews } from '../news.ts'
+import { headVersion, versionByNumber } from '../versions/heads.ts'
+import { awaitNews } from '../peers/news.ts'
 import type { FleetNode } from '../node.ts'
 import type { UseCaseContext } from './context.ts'
 import type { Lease } from './take-lease.ts'

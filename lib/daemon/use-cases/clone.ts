@@ -8,10 +8,10 @@ import { clonedMachine } from '../../vmm/identity.ts'
 import type { MachineConfig } from '../../vmm/driver.ts'
 import type { VersionInfo } from '../../fleet/index.ts'
 import type { Params, Result } from '../api.ts'
-import { completeVersion } from '../complete-version.ts'
-import { headVersion, versionByNumber } from '../heads.ts'
+import { completeVersion } from '../versions/complete-version.ts'
+import { headVersion, versionByNumber } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
-import { writeVersion } from '../write-version.ts'
+import { writeVersion } from '../versions/write-version.ts'
 import type { UseCaseContext } from './context.ts'
 
 export async function clone(

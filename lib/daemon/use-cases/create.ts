@@ -8,7 +8,7 @@ import { leaseHash } from '../../lease/index.ts'
 import type { ImportVolume, MachineRequestJson } from '../../runner/protocol.ts'
 import type { Params, Result } from '../api.ts'
 import type { FleetNode } from '../node.ts'
-import type { Runner } from '../runners.ts'
+import type { Runner } from '../runners/runners.ts'
 import { clone } from './clone.ts'
 import type { UseCaseContext } from './context.ts'
 

@@ -14,7 +14,7 @@ import type { VersionRecord } from '../../format/version.ts'
 import { Marker, type RecordPlace } from '../../parcel/mark.ts'
 import type { Params, Result } from '../api.ts'
 import { BlockSet } from '../../base/block-set.ts'
-import { headVersion } from '../heads.ts'
+import { headVersion } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
 import {
   damaged,
@@ -25,7 +25,7 @@ import {
   storedSource,
   whileDropping,
   type Placed
-} from '../sweep.ts'
+} from '../pruning/sweep.ts'
 import type { UseCaseContext } from './context.ts'
 import { diskUsage } from './status.ts'
 

@@ -1,7 +1,7 @@
 /** suspend --to: the lease goes to another device, with a new version or after one that was made before. */
 import { HyperparcelError } from '../../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
-import { headVersion } from '../heads.ts'
+import { headVersion } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
 import { crashed } from './settle-leftovers.ts'
 

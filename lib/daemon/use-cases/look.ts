@@ -4,10 +4,10 @@ import { COMPRESSION_LEVEL } from '../../base/limits.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import type { MachineConfig } from '../../vmm/driver.ts'
 import type { Params, ParcelRow, ParcelState, Result } from '../api.ts'
-import { headVersion } from '../heads.ts'
+import { headVersion } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
-import { waitingFor, waitingPhase } from '../waiting.ts'
-import { whereabouts, type Whereabouts } from '../whereabouts.ts'
+import { waitingFor, waitingPhase } from '../runners/waiting.ts'
+import { whereabouts, type Whereabouts } from '../peers/whereabouts.ts'
 
 export async function ls(node: FleetNode): Promise<Result<'ls'>> {
   const known = node.registry.parcels()

@@ -12,12 +12,19 @@ import { HyperparcelError } from '../../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import type { BlockSet } from '../../base/block-set.ts'
 import type { Params, Result } from '../api.ts'
-import { KeptPlaces } from '../kept-places.ts'
+import { KeptPlaces } from '../pruning/kept-places.ts'
 import type { FleetNode } from '../node.ts'
-import { idOf, keptNow, lift, planPrune, type KeepFacts } from '../prune-plan.ts'
-import { repack, roomFor } from '../repack.ts'
-import { planRepack } from '../repack-plan.ts'
-import { drop, giveBack, storedIn, whileDropping, whileRepacking, type Work } from '../sweep.ts'
+import { idOf, keptNow, lift, planPrune, type KeepFacts } from '../pruning/prune-plan.ts'
+import { repack, roomFor } from '../pruning/repack.ts'
+import { planRepack } from '../pruning/repack-plan.ts'
+import {
+  drop,
+  giveBack,
+  storedIn,
+  whileDropping,
+  whileRepacking,
+  type Work
+} from '../pruning/sweep.ts'
 import type { UseCaseContext } from './context.ts'
 import { diskUsage } from './status.ts'
 

@@ -5,9 +5,9 @@ import type { ParcelInfo } from '../../fleet/index.ts'
 import { dropLeftovers } from '../../runner/leftovers.ts'
 import type { Leftovers } from '../../runner/protocol.ts'
 import type { Params } from '../api.ts'
-import { headVersion } from '../heads.ts'
+import { headVersion } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
-import type { Runner } from '../runners.ts'
+import type { Runner } from '../runners/runners.ts'
 
 export interface Settled {
   /** The disks of a crashed run are to be kept. */

@@ -1,7 +1,7 @@
 /** stats: counters and gauges. */
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import type { Params, Result } from '../api.ts'
-import { headVersion } from '../heads.ts'
+import { headVersion } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
 import { bytesLocal } from './look.ts'
 import { diskUsage } from './status.ts'

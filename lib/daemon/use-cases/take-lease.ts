@@ -2,7 +2,7 @@
 import { HyperparcelError } from '../../base/errors.ts'
 import type { ParcelInfo } from '../../fleet/index.ts'
 import { leaseRefusal, type ResumeDecision } from '../../lease/index.ts'
-import { awaitNews, awaitPeer } from '../news.ts'
+import { awaitNews, awaitPeer } from '../peers/news.ts'
 import type { FleetNode } from '../node.ts'
 import type { UseCaseContext } from './context.ts'
 

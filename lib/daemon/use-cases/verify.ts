@@ -2,11 +2,11 @@
 import { HyperparcelError } from '../../base/errors.ts'
 import type { ParcelInfo } from '../../fleet/index.ts'
 import type { Params, Result } from '../api.ts'
-import { checkVersions, type Named } from '../checker.ts'
-import { versionByNumber } from '../heads.ts'
+import { checkVersions, type Named } from '../versions/checker.ts'
+import { versionByNumber } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
-import { refetchByOtherMaps } from '../repair-maps.ts'
-import { refetch } from '../repair.ts'
+import { refetchByOtherMaps } from '../versions/repair-maps.ts'
+import { refetch } from '../versions/repair.ts'
 import type { UseCaseContext } from './context.ts'
 
 const FOUND_MAX = 1000

@@ -4,7 +4,7 @@ import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
 import type { VersionInfo } from '../../fleet/index.ts'
 import type { FleetNode } from '../node.ts'
-import type { FetchState } from '../proactive.ts'
+import type { FetchState } from '../versions/proactive.ts'
 import type { UseCaseContext } from './context.ts'
 
 const POLL_MS = 500

@@ -1,7 +1,7 @@
 /** The parts of a daemon and of a runner that read what is stored: one opening of a home, without a network. */
 import path from 'node:path'
 import { HyperparcelError } from '../../../lib/base/errors.ts'
-import { RunnerHost } from '../../../lib/daemon/runner-host.ts'
+import { RunnerHost } from '../../../lib/daemon/runners/runner-host.ts'
 import { Registry, loadIdentity, localKey, logKeys } from '../../../lib/fleet/index.ts'
 import { Channel } from '../../../lib/ipc/channel.ts'
 import { connectUnix, listenUnix } from '../../../lib/ipc/endpoint.ts'

@@ -1,5 +1,5 @@
 import test from 'brittle'
-import { isLow } from '../../../lib/daemon/low-space.ts'
+import { isLow } from '../../../lib/daemon/pruning/low-space.ts'
 
 const GIB = 1024 ** 3
 

@@ -1,7 +1,7 @@
 /** Which versions pruning keeps. */
 import test from 'brittle'
 import * as fc from 'fast-check'
-import { keptVersions } from '../../../lib/daemon/retention.ts'
+import { keptVersions } from '../../../lib/daemon/pruning/retention.ts'
 import type { VersionInfo } from '../../../lib/fleet/index.ts'
 
 const LINE = Buffer.alloc(32, 1)

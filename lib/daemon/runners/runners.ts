@@ -1,0 +1,296 @@
+/**
+ * The runners of this device, one per parcel in use. They outlive the daemon; a new daemon adopts them.
+ *
+ * A VM that ended is cleaned up here: a guest that powered itself off becomes a version without memory, one
+ * that died leaves its flushed disk for the next resume.
+ */
+import { once } from 'node:events'
+import { readdir, rmdir } from 'node:fs/promises'
+import path from 'node:path'
+import { assert } from '../../base/errors.ts'
+import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
+import type { Handlers } from '../../ipc/channel.ts'
+import type { OpenParams, RunnerStatus } from '../../runner/protocol.ts'
+import type { FleetNode } from '../node.ts'
+import { announceVersion } from '../versions/announce.ts'
+import { forgetBad } from '../versions/repair.ts'
+import { RunnerHost } from './runner-host.ts'
+import type { RunnerProcess } from './runner-process.ts'
+import { connectRunner, startRunner } from './runner-process.ts'
+import type { OpenedVersion } from '../versions/versions.ts'
+import { commitParams } from '../versions/heads.ts'
+import { alreadyInUse, notRunning } from './not-running.ts'
+
+/** A runner that has nothing more to do ends within that time. */
+const END_MS = 10_000
+/** A runner that works tells how it is within that time. */
+const STATUS_MS = 2000
+
+/** Commands that need a VM which nobody is starting or stopping. */
+const SETTLED_ONLY = new Set(['suspend', 'checkpoint', 'poweroff'])
+
+export type RunnerPurpose = 'vm' | 'serve' | 'work'
+
+export interface Runner {
+  parcel: Buffer
+  purpose: RunnerPurpose
+  process: RunnerProcess
+  host: RunnerHost
+  status: RunnerStatus | null
+  /** Id (hex) of the version that it was opened on. */
+  base: string | null
+  /** A use case is about to end the VM: nobody else cleans up. */
+  ending: boolean
+}
+
+export class Runners {
+  readonly #node: FleetNode
+  readonly #byParcel = new Map<string, Runner>()
+  readonly #starting = new Set<string>()
+
+  constructor(node: FleetNode) {
+    this.#node = node
+  }
+
+  /** The runner of a parcel that runs or is served here. */
+  get(parcel: Buffer): Runner | null {
+    return this.#byParcel.get(parcel.toString('hex')) ?? null
+  }
+
+  /** Has a runner, or is about to get one, or is reserved. */
+  inUse(parcel: Buffer): boolean {
+    const id = parcel.toString('hex')
+    return this.#byParcel.has(id) || this.#starting.has(id)
+  }
+
+  list(): Runner[] {
+    return [...this.#byParcel.values()]
+  }
+
+  /** Asks all runners how they are. */
+  async refreshStatus(): Promise<void> {
+    const asked = this.list().map(async (runner) => {
+      const signal = AbortSignal.timeout(STATUS_MS)
+      runner.status = await runner.process.call('status', null, { signal })
+    })
+    await Promise.allSettled(asked) // one that hangs or ended is as it was
+  }
+
+  /** Ids (hex) of versions that are open in runners here. */
+  versions(): string[] {
+    return this.list()
+      .map(({ base, status }) => status?.version ?? base)
+      .filter((version) => version !== null)
+  }
+
+  /** Is that version (id in hex) open in a runner here? */
+  uses(version: string): boolean {
+    return this.versions().includes(version)
+  }
+
+  /** The runner of a running VM. Throws `PARCEL_NOT_RUNNING`; `verb`: the command that wants it. */
+  running(parcel: ParcelInfo, verb: string): Runner {
+    const runner = this.get(parcel.id)
+    if (runner?.purpose === 'vm' && (!runner.ending || !SETTLED_ONLY.has(verb))) return runner
+    throw notRunning(this.#node, parcel, verb)
+  }
+
+  /** Starts a runner for a parcel. Rejects with `PARCEL_RUNNING` when there is one already. */
+  async start(parcel: ParcelInfo, purpose: RunnerPurpose): Promise<Runner> {
+    const id = parcel.id.toString('hex')
+    const known = this.#byParcel.get(id)
+    if (known !== undefined || this.#starting.has(id)) {
+      throw alreadyInUse(parcel, known, purpose)
+    }
+    this.#starting.add(id)
+    try {
+      const node = this.#node
+      const log = path.join(node.stateDirectory(parcel.id), 'runner.log')
+      const { runner, handlers } = this.#prepare(parcel.id, purpose)
+      runner.process = await startRunner(node.runDirectory(parcel.id), log, handlers)
+      this.#keep(runner)
+      return runner
+    } finally {
+      this.#starting.delete(id)
+    }
+  }
+
+  /**
+   * Keeps a parcel from being started here until the returned function is called. Throws `PARCEL_RUNNING` when it
+   * is in use.
+   */
+  reserve(parcel: ParcelInfo): () => void {
+    const id = parcel.id.toString('hex')
+    const known = this.#byParcel.get(id)
+    if (known !== undefined || this.#starting.has(id)) {
+      throw alreadyInUse(parcel, known, 'work')
+    }
+    this.#starting.add(id)
+    return () => void this.#starting.delete(id)
+  }
+
+  /** What every session starts from. */
+  openParams(parcel: Buffer, version: { info: VersionInfo; opened: OpenedVersion } | null) {
+    const node = this.#node
+    const runner = this.get(parcel)!
+    const params: OpenParams = {
+      parcel: parcel.toString('hex'),
+      version: version?.info.version.toString('hex') ?? null,
+      recordBytes: version?.opened.encoded.byteLength ?? 0,
+      keys: version?.opened.record.logs.map((log) => runner.host.keysJson(log.key)) ?? [],
+      dedupKey: node.registry.keyring.dedupKey.toString('hex'),
+      overlayKey: node.overlayKey.toString('hex'),
+      storeDirectory: node.paths.store,
+      stateDirectory: node.stateDirectory(parcel),
+      runDirectory: node.runDirectory(parcel),
+      cacheDirectory: node.cacheDirectory
+    }
+    return params
+  }
+
+  async open(
+    runner: Runner,
+    version: { info: VersionInfo; opened: OpenedVersion } | null
+  ): Promise<void> {
+    if (version === null) {
+      await runner.process.call('open', this.openParams(runner.parcel, null))
+      return
+    }
+    // Its maps may have been issued anew since: from here on they stay as they are chosen now.
+    const { info } = version
+    const opened = await this.#node.versions.open(info, { local: true })
+    this.#node.versions.refuseDoomed(info)
+    runner.base = info.version.toString('hex')
+    await runner.process.call('open', this.openParams(runner.parcel, { info, opened }), {
+      attachments: [opened.encoded, opened.annex?.encoded ?? Buffer.alloc(0)]
+    })
+  }
+
+  /** Ends a runner whose work is done or failed. */
+  async end(runner: Runner, dropOverlays: boolean): Promise<void> {
+    runner.ending = true
+    try {
+      await runner.process.call('quit', { dropOverlays })
+    } catch (err) {
+      if ((err as { code?: string }).code !== 'RUNNER_GONE') throw err
+    }
+    await this.ended(runner)
+  }
+
+  /** Resolves when a runner that was told to end has ended. */
+  async ended(runner: Runner): Promise<void> {
+    const { channel } = runner.process
+    if (!channel.closed) await once(channel, 'close', { signal: AbortSignal.timeout(END_MS) })
+    await rmdir(this.#node.runDirectory(runner.parcel)).catch(() => {}) // something is left in it
+    this.#forget(runner)
+  }
+
+  /** Finds the runners that an earlier daemon left. */
+  async adopt(): Promise<void> {
+    const names = await readdir(this.#node.paths.run).catch(() => [])
+    for (const name of names) {
+      const directory = path.join(this.#node.paths.run, name)
+      const { runner, handlers } = this.#prepare(Buffer.alloc(0), 'vm')
+      const found = await connectRunner(directory, handlers)
+      if (found === null) continue
+      runner.process = found
+      const status = await found.call('status', null).catch(() => null) // it just ended
+      if (status === null || status.parcel === null) {
+        found.channel.close()
+        continue
+      }
+      runner.parcel = Buffer.from(status.parcel, 'hex')
+      runner.purpose =
+        status.state === 'serving' ? 'serve' : status.state === 'idle' ? 'work' : 'vm'
+      this.#keep(runner)
+      this.#node.logger.info({ pid: status.pid, state: status.state }, 'Found a runner again')
+      this.#onevent(runner, status)
+    }
+  }
+
+  /** Leaves the runners to the next daemon. */
+  async detach(): Promise<void> {
+    for (const runner of this.#byParcel.values()) runner.process.channel.close()
+    this.#byParcel.clear()
+  }
+
+  #prepare(parcel: Buffer, purpose: RunnerPurpose): { runner: Runner; handlers: Handlers } {
+    const node = this.#node
+    const runner: Runner = {
+      parcel,
+      purpose,
+      process: null as unknown as RunnerProcess,
+      host: null as unknown as RunnerHost,
+      status: null,
+      base: null,
+      ending: false
+    }
+    runner.host = new RunnerHost({
+      store: node.store,
+      index: node.index,
+      indexer: node.indexer,
+      fetcher: node.network.fetcher,
+      keysOf: (log) => node.keysOf(log),
+      keyEpoch: () => node.registry.keyring.epoch,
+      compressionLevel: () => node.registry.parcel(runner.parcel)?.compressionLevel ?? null,
+      ownLog: () => {
+        assert(runner.parcel.byteLength > 0, 'the runner has been asked for its parcel')
+        return node.ownLog(runner.parcel)
+      },
+      announce: (params, log, block) => announceVersion(node, runner.parcel, params, log, block),
+      // Of any parcel: one that was found again may ask before we know its parcel.
+      versionExists: (version) =>
+        node.registry
+          .parcels()
+          .some(({ id }) => node.registry.versions(id).some((v) => v.version.equals(version))),
+      forgetBad: (log, block) => forgetBad(node, log, block),
+      mayReference: (log) => {
+        const owner = node.registry.logOwner(log)
+        if (owner === null || node.registry.parcel(owner.parcel) === null) return false
+        return owner.parcel.equals(runner.parcel) || node.registry.versions(owner.parcel).length > 0
+      },
+      doomed: () => node.doomed,
+      onevent: (status) => this.#onevent(runner, status)
+    })
+    return { runner, handlers: runner.host.handlers() }
+  }
+
+  #keep(runner: Runner): void {
+    this.#byParcel.set(runner.parcel.toString('hex'), runner)
+    runner.process.channel.once('close', () => this.#forget(runner))
+  }
+
+  #forget(runner: Runner): void {
+    const id = runner.parcel.toString('hex')
+    if (this.#byParcel.get(id) === runner) this.#byParcel.delete(id)
+  }
+
+  #onevent(runner: Runner, status: RunnerStatus): void {
+    runner.status = status
+    if (runner.purpose !== 'vm' || runner.ending || status.state !== 'gone') return
+    runner.ending = true
+    this.#afterExit(runner, status).catch((err: Error) => {
+      this.#node.logger.error({ err }, 'A VM that ended could not be cleaned up')
+    })
+  }
+
+  /** The VM ended by itself. */
+  async #afterExit(runner: Runner, status: RunnerStatus): Promise<void> {
+    if (status.exit === 'died') this.#node.logger.warn({ reason: status.reason }, 'A VM died')
+    if (status.exit === 'guest') {
+      await this.commitDisks(runner, 'poweroff', '').catch((err: Error) => {
+        this.#node.logger.error(
+          { err },
+          'The disk of a guest that shut down could not be committed'
+        )
+      })
+    }
+    await this.end(runner, false)
+  }
+
+  /** The disks of a VM that is gone as a version without memory; null when they are as they were. */
+  async commitDisks(runner: Runner, cause: string, message: string) {
+    const params = commitParams(this.#node, runner, cause, message)
+    return runner.process.call('commitDisks', params)
+  }
+}
