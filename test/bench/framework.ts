@@ -16,7 +16,7 @@ export interface BenchRow {
   /** Smallest and largest of all rounds. */
   ours_spread?: Spread
   peer_spread?: Spread
-  /** Of all processes that took part, for each 10^9 bytes of data. */
+  /** Of all processes that do the work, for each 10^9 bytes of data. */
   ours_cpu_s_per_gb?: number
   peer_cpu_s_per_gb?: number
   rounds?: number
@@ -57,10 +57,10 @@ export interface RowPlan {
   name: string
   unit: string
   better: 'higher' | 'lower'
-  goal?: number
+  goal?: number | undefined
   /** Bytes of data that each sample worked on, for the CPU figure. */
   dataBytes?: number
-  details?: BenchRow['details']
+  details?: BenchRow['details'] | undefined
 }
 
 /** Measures each in turn, `rounds` times. */
@@ -95,27 +95,6 @@ export function rowOf(plan: RowPlan, ours: Series, peers: Series[]): BenchRow {
     rounds: ours.samples.length,
     ...(Object.keys(details).length === 0 ? {} : { details })
   }
-}
-
-export interface Comparison {
-  name: string
-  unit: string
-  peerName: string
-  better: 'higher' | 'lower'
-  goal?: number
-  ours(): Promise<number>
-  peer(): Promise<number>
-}
-
-/** Measures both `rounds` times in turn and compares the medians. */
-export async function compare(comparison: Comparison, rounds: number): Promise<BenchRow> {
-  const { peerName, ours, peer, ...plan } = comparison
-  const sample = (measure: () => Promise<number>) => async () => ({ value: await measure() })
-  const [peers, own] = await interleave(rounds, [
-    { name: peerName, measure: sample(peer) },
-    { name: 'ours', measure: sample(ours) }
-  ])
-  return rowOf(plan, own, [peers])
 }
 
 export function makeRow(figures: {

@@ -6,11 +6,11 @@
 import type { ChildProcess } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { fio, type FioFigures, type FioJob } from '../helpers/fio.ts'
-import { compare, type BenchOptions, type BenchRow } from './framework.ts'
+import type { BenchOptions, BenchRow } from './framework.ts'
 import { startNode, startQemuNbd, stop } from './nbd-servers.ts'
+import { fill, measureRow, type FioRow } from './parts/fio-row.ts'
 
-type Job = Pick<FioJob, 'rw' | 'blockBytes' | 'depth'> & { name: string; unit: 'iops' | 'MB/s' }
+type Job = Omit<FioRow, 'sizeBytes'>
 
 const JOBS: Job[] = [
   { name: 'randwrite-4k-qd1', rw: 'randwrite', blockBytes: 4096, depth: 1, unit: 'iops' },
@@ -34,22 +34,14 @@ export async function run(opts: BenchOptions): Promise<BenchRow[]> {
     const disk = await serve('disk')
     const memory = await serve('memory')
     const peer = await startQemuNbd(directory, sizeBytes, servers)
-    for (const uri of [disk, memory, peer]) {
-      await fio({ uri, rw: 'write', blockBytes: 1024 * 1024, depth: 4, sizeBytes })
-    }
+    for (const server of [disk, memory, peer]) await fill(server, sizeBytes)
     const rows: BenchRow[] = []
-    for (const [kind, uri] of [
-      ['disk', disk],
-      ['memory', memory]
-    ] as const) {
+    for (const [kind, ours] of Object.entries({ disk, memory })) {
       for (const job of JOBS) {
-        const name = `${kind}-${job.name}`
-        opts.log(`${name}: ${rounds} rounds`)
-        const measure = async (at: string) =>
-          figure(job, await fio({ ...job, uri: at, sizeBytes, runtimeMs }))
-        const both = { ours: () => measure(uri), peer: () => measure(peer) }
-        const row = { name, unit: job.unit, peerName: 'qemu-nbd', better: 'higher' as const }
-        rows.push(await compare({ ...row, ...both }, rounds))
+        const row = { ...job, name: `${kind}-${job.name}`, sizeBytes }
+        if (!opts.wants(row.name)) continue
+        opts.log(`${row.name}: ${rounds} rounds`)
+        rows.push(await measureRow(row, ours, peer, { runtimeMs, rounds }))
       }
     }
     return rows
@@ -57,8 +49,4 @@ export async function run(opts: BenchOptions): Promise<BenchRow[]> {
     for (const server of servers) await stop(server)
     await rm(directory, { recursive: true, force: true })
   }
-}
-
-function figure(job: Job, { iops, bytesPerSecond }: FioFigures): number {
-  return job.unit === 'iops' ? iops : bytesPerSecond / 1e6
 }

@@ -17,7 +17,11 @@ test('bench: block prints every row as documented', async (t) => {
   t.is(result.suite, 'block')
   t.alike(
     result.rows.map((row) => row['name']),
-    ['randread-4k-qd1', 'randread-4k-qd32', 'read-256k', 'randwrite-4k-qd32']
+    ['randread-4k-qd32', 'randread-4k-qd1', 'read-256k', 'randwrite-4k-qd32']
+  )
+  t.alike(
+    result.rows.map((row) => row['goal']),
+    [2, 1, 2, 1]
   )
   for (const row of result.rows) {
     for (const key of ['name', 'ours', 'peer', 'peer_name', 'unit', 'ratio']) t.ok(key in row, key)
