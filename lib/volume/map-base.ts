@@ -8,7 +8,7 @@
  */
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../base/errors.ts'
-import { CHUNK_BYTES, MAP_LEAF_CHUNKS } from '../base/limits.ts'
+import { CHUNK_BYTES, MAP_LEAF_CHUNKS, SEGMENT_CHUNKS_MAX } from '../base/limits.ts'
 import { refLog, refSlot, type MapLeaf } from '../format/map.ts'
 import { isZeroLeaf, type VolumeMap } from '../parcel/volume-map.ts'
 import type { VolumeBase } from './base.ts'
@@ -21,7 +21,7 @@ export interface MapBaseOptions extends SegmentLoaderOptions {
   map: VolumeMap
 }
 
-/** Chunks of one missing segment: pairs of chunk offset in the read, and slot. */
+/** Chunks of one missing segment, by runs: chunk offset in the read, slot, number. */
 interface Missing {
   place: SegmentPlace
   uses: number[]
@@ -101,30 +101,25 @@ export class MapBase implements VolumeBase {
       return null
     }
     let missing: Map<number, Missing> | null = null
-    let name = -1
-    let segment: Buffer | undefined
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < count;) {
       const at = (first + i) % MAP_LEAF_CHUNKS
       const ref = leaf.refs[at]
+      const n = runIn(leaf, at, count - i)
       const to = (into + i) * CHUNK_BYTES
+      const name = segmentName(refLog(ref), leaf.blocks[at])
+      const segment = ref === 0 ? undefined : this.#cache.get(name)
       if (ref === 0) {
-        target.fill(0, to, to + CHUNK_BYTES)
-        continue
+        target.fill(0, to, to + n * CHUNK_BYTES)
+      } else if (segment !== undefined) {
+        copyChunks(segment, refSlot(ref), n, target, to)
+      } else {
+        missing ??= new Map()
+        const known = missing.get(name)
+        const uses = [i, refSlot(ref), n]
+        if (known !== undefined) known.uses.push(...uses)
+        else missing.set(name, { place: { log: refLog(ref), block: leaf.blocks[at] }, uses })
       }
-      const block = leaf.blocks[at]
-      const next = segmentName(refLog(ref), block)
-      if (next !== name) {
-        name = next
-        segment = this.#cache.get(name)
-      }
-      if (segment !== undefined) {
-        copyChunk(segment, refSlot(ref), target, to)
-        continue
-      }
-      missing ??= new Map()
-      const known = missing.get(name)
-      if (known !== undefined) known.uses.push(i, refSlot(ref))
-      else missing.set(name, { place: { log: refLog(ref), block }, uses: [i, refSlot(ref)] })
+      i += n
     }
     return missing
   }
@@ -135,8 +130,8 @@ export class MapBase implements VolumeBase {
     const places = wanted.map(({ place }) => place)
     return this.#loader.load(places, (index, segment) => {
       const { uses } = wanted[index]
-      for (let u = 0; u < uses.length; u += 2) {
-        copyChunk(segment, uses[u + 1], target, (into + uses[u]) * CHUNK_BYTES)
+      for (let u = 0; u < uses.length; u += 3) {
+        copyChunks(segment, uses[u + 1], uses[u + 2], target, (into + uses[u]) * CHUNK_BYTES)
       }
     })
   }
@@ -155,22 +150,35 @@ export class MapBase implements VolumeBase {
   }
 
   #fetchPart(leaf: MapLeaf, first: number, count: number): void {
-    const places = new Map<number, SegmentPlace>()
-    for (let i = 0; i < count; i++) {
+    let places: Map<number, SegmentPlace> | null = null
+    for (let i = 0; i < count;) {
       const at = (first + i) % MAP_LEAF_CHUNKS
       const ref = leaf.refs[at]
-      if (ref === 0) continue
       const place = { log: refLog(ref), block: leaf.blocks[at] }
       const name = segmentName(place.log, place.block)
-      if (!this.#cache.has(name)) places.set(name, place)
+      if (ref !== 0 && !this.#cache.has(name)) (places ??= new Map()).set(name, place)
+      i += runIn(leaf, at, count - i)
     }
-    this.#loader.load([...places.values()], () => {}).catch(safetyCatch)
+    if (places !== null) this.#loader.load([...places.values()], () => {}).catch(safetyCatch)
   }
 }
 
 /** Chunks from `chunk` on in the same leaf. */
 function leafPart(chunk: number, max: number): number {
   return Math.min(max, MAP_LEAF_CHUNKS - (chunk % MAP_LEAF_CHUNKS))
+}
+
+/** Chunks from `at` on, at most `max`, that are all zeros or lie in a row in one segment. */
+function runIn({ refs, blocks }: MapLeaf, at: number, max: number): number {
+  const ref = refs[at]
+  const step = ref === 0 ? 0 : 1
+  const most = ref === 0 ? max : Math.min(max, SEGMENT_CHUNKS_MAX - refSlot(ref))
+  let count = 1
+  while (count < most && refs[at + count] === ref + step * count) {
+    if (step === 1 && blocks[at + count] !== blocks[at]) break
+    count++
+  }
+  return count
 }
 
 function alikeIn(leaf: MapLeaf, at: number, max: number): number {
@@ -181,10 +189,17 @@ function alikeIn(leaf: MapLeaf, at: number, max: number): number {
   return count
 }
 
-function copyChunk(segment: Buffer, slot: number, target: Buffer, to: number): void {
+function copyChunks(
+  segment: Buffer,
+  slot: number,
+  count: number,
+  target: Buffer,
+  to: number
+): void {
   const at = slot * CHUNK_BYTES
-  if (at + CHUNK_BYTES > segment.byteLength) {
+  const end = at + count * CHUNK_BYTES
+  if (end > segment.byteLength) {
     throw new HyperparcelError('DATA_CORRUPT', 'A map names a chunk that its segment does not have')
   }
-  segment.copy(target, to, at, at + CHUNK_BYTES)
+  segment.copy(target, to, at, end)
 }

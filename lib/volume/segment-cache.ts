@@ -1,5 +1,5 @@
 /**
- * Decoded segments, the least recently used go first. One for all volumes and versions of a session: a segment is
+ * Decoded segments; those go first that were not used since they came or since others last had to go. One for all volumes and versions of a session: a segment is
  * named by the number of its log, which keeps its meaning along a chain of versions, and its block.
  *
  * Memory is cut into slots of one segment each, used again and again: what is handed out is valid only until the
@@ -27,6 +27,7 @@ interface Cached {
   slot: Buffer
   /** The part of it that is filled. */
   segment: Buffer
+  used: boolean
 }
 
 interface Waiting {
@@ -53,11 +54,9 @@ export class SegmentCache {
   /** The chunks of a segment, one after the other; to be copied from at once. */
   get(name: number): Buffer | undefined {
     const cached = this.#cached.get(name)
-    if (cached !== undefined && this.#cached.size > this.#slotsMax / 2) {
-      this.#cached.delete(name)
-      this.#cached.set(name, cached)
-    }
-    return cached?.segment
+    if (cached === undefined) return undefined
+    cached.used = true
+    return cached.segment
   }
 
   /** Is it here or on its way? Does not count as a use. */
@@ -84,7 +83,7 @@ export class SegmentCache {
       this.fail(name, err)
       return
     }
-    this.#cached.set(name, { slot, segment })
+    this.#cached.set(name, { slot, segment, used: false })
     for (const { waiter, index } of this.#release(name)) waiter.arrived(index, segment)
   }
 
@@ -102,7 +101,7 @@ export class SegmentCache {
   #takeSlot(): Buffer {
     if (this.#free.length === 0) {
       if (this.#slots < this.#slotsMax) this.#addSlots()
-      else this.#dropOldest()
+      else this.#dropUnused()
     }
     return this.#free.pop()!
   }
@@ -116,9 +115,16 @@ export class SegmentCache {
     this.#slots += count
   }
 
-  #dropOldest(): void {
-    const [oldest, { slot }] = this.#cached.entries().next().value!
-    this.#cached.delete(oldest)
-    this.#free.push(slot)
+  /** What was used gets another turn: so a use costs no more than a mark. */
+  #dropUnused(): void {
+    for (const [name, cached] of this.#cached) {
+      this.#cached.delete(name)
+      if (!cached.used) {
+        this.#free.push(cached.slot)
+        return
+      }
+      cached.used = false
+      this.#cached.set(name, cached)
+    }
   }
 }

@@ -187,7 +187,8 @@ export class Volume implements BlockDevice {
       } else if (state === STATE.ZERO) {
         target.fill(0, at, at + n * CHUNK_BYTES)
       } else {
-        this.#readBase(first + i, n, target.subarray(at, at + n * CHUNK_BYTES), operation)
+        const part = n === count ? target : target.subarray(at, at + n * CHUNK_BYTES)
+        this.#readBase(first + i, n, part, operation)
       }
       i += n
     }
