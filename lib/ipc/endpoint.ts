@@ -4,7 +4,7 @@
 import { chmod, rm } from 'node:fs/promises'
 import net from 'node:net'
 import { SOCKET_PATH_BYTES_MAX } from '../base/limits.ts'
-import { HyperparcelError } from '../base/errors.ts'
+import { HyperparcelError, assert } from '../base/errors.ts'
 
 /**
  * Listens on `path`. A socket file that nobody answers on is replaced.
@@ -13,7 +13,8 @@ import { HyperparcelError } from '../base/errors.ts'
  */
 export async function listenUnix(
   path: string,
-  onconnection: (socket: net.Socket) => void
+  onconnection: (socket: net.Socket) => void,
+  opts: net.ServerOpts = {}
 ): Promise<net.Server> {
   checkSocketPath(path)
   const alive = await connectUnix(path).catch(nobodyThere)
@@ -22,7 +23,7 @@ export async function listenUnix(
     throw new HyperparcelError('SOCKET_IN_USE', `Another process already listens on ${path}`)
   }
   await rm(path, { force: true })
-  const server = net.createServer(onconnection)
+  const server = net.createServer(opts, onconnection)
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     // It binds before it returns; the mask is that of the whole process, so only for that long.
@@ -60,6 +61,35 @@ export function connectUnix(path: string, ondata?: (data: Buffer) => void): Prom
       resolve(socket)
     })
   })
+}
+
+/**
+ * Makes an accepted socket read into memory of the caller, where Node can do so only for sockets that connect: its
+ * handle moves to a socket of its own, which is returned. The server must have `pauseOnConnect`, and does not count it
+ * any more.
+ * @param room memory to read into; asked for after each `onreceived`
+ * @param onreceived so many bytes were read into the last room
+ */
+export function readInto(
+  accepted: net.Socket,
+  room: () => Buffer,
+  onreceived: (bytes: number) => void
+): net.Socket {
+  const holder = accepted as net.Socket & { _handle: unknown }
+  const handle = holder._handle
+  assert(handle, 'an accepted socket has no handle')
+  holder._handle = null
+  accepted.destroy()
+  const callback = (bytes: number) => {
+    onreceived(bytes)
+    return true
+  }
+  const onread = { buffer: room, callback } as unknown as net.OnReadOpts
+  const options: net.SocketConstructorOpts & { handle: unknown; onread: net.OnReadOpts } = {
+    handle,
+    onread
+  }
+  return new net.Socket(options)
 }
 
 function into(ondata: (data: Buffer) => void): net.OnReadOpts {

@@ -1,28 +1,43 @@
 /**
- * Bytes received and not yet consumed, as the chunks that the socket gave. A chunk belongs to us, so a slice of
- * it may be handed on without a copy.
+ * Bytes received and not yet consumed, where the socket put them. What is taken stays valid until the socket reads
+ * again; whoever needs it longer takes a reference to its slab.
  */
+import type { InputSlab } from './input-memory.ts'
+
+interface Piece {
+  slab: InputSlab
+  start: number
+  end: number
+}
+
 export class ByteQueue {
   byteLength = 0
-  #chunks: Buffer[] = []
-  /** Consumed bytes of the first chunk. */
-  #start = 0
+  /** Where the last slice lies that was not copied. */
+  slab: InputSlab | null = null
+  readonly #pieces: Piece[] = []
 
-  push(chunk: Buffer): void {
-    this.#chunks.push(chunk)
-    this.byteLength += chunk.byteLength
+  /** The last `bytes` used of a slab. */
+  push(slab: InputSlab, bytes: number): void {
+    this.byteLength += bytes
+    const last = this.#pieces.at(-1)
+    if (last !== undefined && last.slab === slab && last.end === slab.used - bytes) {
+      last.end = slab.used
+      return
+    }
+    slab.refs++
+    this.#pieces.push({ slab, start: slab.used - bytes, end: slab.used })
   }
 
-  /** The next `bytes` when they lie in one chunk, without a copy; else null. Call only when so many are here. */
+  /** The next `bytes` when they lie in one piece, without a copy; else null. Call only when so many are here. */
   takeContiguous(bytes: number): Buffer | null {
-    const first = this.#chunks[0]
-    if (first.byteLength - this.#start < bytes) return null
-    const slice = first.subarray(this.#start, this.#start + bytes)
+    const { slab, start, end } = this.#pieces[0]
+    if (end - start < bytes) return null
+    this.slab = slab
     this.#consume(bytes)
-    return slice
+    return slab.buffer.subarray(start, start + bytes)
   }
 
-  /** The next `bytes`, copied only when they lie in several chunks. Call only when so many are here. */
+  /** The next `bytes`, copied only when they lie in several pieces. Call only when so many are here. */
   take(bytes: number): Buffer {
     if (bytes === 0) return Buffer.alloc(0)
     const slice = this.takeContiguous(bytes)
@@ -36,9 +51,9 @@ export class ByteQueue {
   copyTo(target: Buffer, offset: number, bytes: number): number {
     let done = 0
     while (done < bytes && this.byteLength > 0) {
-      const first = this.#chunks[0]
-      const taken = Math.min(first.byteLength - this.#start, bytes - done)
-      first.copy(target, offset + done, this.#start, this.#start + taken)
+      const { slab, start, end } = this.#pieces[0]
+      const taken = Math.min(end - start, bytes - done)
+      slab.buffer.copy(target, offset + done, start, start + taken)
       this.#consume(taken)
       done += taken
     }
@@ -49,7 +64,8 @@ export class ByteQueue {
   skip(bytes: number): number {
     let done = 0
     while (done < bytes && this.byteLength > 0) {
-      const taken = Math.min(this.#chunks[0].byteLength - this.#start, bytes - done)
+      const { start, end } = this.#pieces[0]
+      const taken = Math.min(end - start, bytes - done)
       this.#consume(taken)
       done += taken
     }
@@ -57,17 +73,15 @@ export class ByteQueue {
   }
 
   clear(): void {
-    this.#chunks = []
-    this.#start = 0
-    this.byteLength = 0
+    this.skip(this.byteLength)
   }
 
   #consume(bytes: number): void {
+    const first = this.#pieces[0]
     this.byteLength -= bytes
-    this.#start += bytes
-    if (this.#start === this.#chunks[0].byteLength) {
-      this.#chunks.shift()
-      this.#start = 0
-    }
+    first.start += bytes
+    if (first.start < first.end) return
+    first.slab.refs--
+    this.#pieces.shift()
   }
 }

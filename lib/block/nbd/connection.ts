@@ -6,9 +6,11 @@
  *       └──ABORT, malformed, too slow──────────────────────────▶ closed
  */
 import type { Socket } from 'node:net'
+import { readInto } from '../../ipc/endpoint.ts'
 import type { BlockDevice } from '../device.ts'
 import { ByteQueue } from './byte-queue.ts'
 import { Handshake, type ExportTable, type Negotiated } from './handshake.ts'
+import { InputMemory } from './input-memory.ts'
 import { Replies } from './replies.ts'
 import { ReplyQueue } from './reply-queue.ts'
 import type { SlabPool } from './slab-pool.ts'
@@ -29,6 +31,7 @@ export class Connection {
   device: BlockDevice | null = null
   readonly #socket: Socket
   readonly #opts: ConnectionOptions
+  readonly #memory = new InputMemory()
   readonly #input = new ByteQueue()
   readonly #queue: ReplyQueue
   readonly #handshake: Handshake
@@ -42,7 +45,13 @@ export class Connection {
   #ending = false
   #flushScheduled = false
 
-  constructor(socket: Socket, opts: ConnectionOptions) {
+  /** Takes over a socket that does not read yet. */
+  constructor(accepted: Socket, opts: ConnectionOptions) {
+    const socket = readInto(
+      accepted,
+      () => this.#memory.room(),
+      (bytes) => this.#onreceived(bytes)
+    )
     this.#socket = socket
     this.#opts = opts
     this.#queue = new ReplyQueue(socket, opts.pool, () => this.#onroom())
@@ -63,11 +72,6 @@ export class Connection {
     })
     // What went wrong with a socket is told by `close`: the client is gone.
     socket.on('error', () => {})
-    socket.on('data', (chunk: Buffer) => {
-      this.#input.push(chunk)
-      if (this.#blocked) this.#pause()
-      else this.#advance()
-    })
     this.#handshake.start()
   }
 
@@ -84,6 +88,12 @@ export class Connection {
     this.#endWhenIdle()
     await this.#closed
     clearTimeout(timer)
+  }
+
+  #onreceived(bytes: number): void {
+    this.#input.push(this.#memory.received(bytes), bytes)
+    if (this.#blocked) this.#pause()
+    else this.#advance()
   }
 
   readonly #advance = (): void => {
@@ -139,6 +149,7 @@ export class Connection {
       structuredReplies,
       blockStatus,
       pool: this.#opts.pool,
+      memory: this.#memory,
       queue: this.#queue,
       replies: new Replies(this.#queue, structuredReplies),
       onerror: (err) => this.#opts.onerror(err, exportName),

@@ -92,7 +92,8 @@ export class NbdServer extends ReadyResource {
   }
 
   protected override async _open(): Promise<void> {
-    this.#server = await listenUnix(this.socketPath, (socket) => this.#onconnection(socket))
+    const onconnection = (socket: Socket) => this.#onconnection(socket)
+    this.#server = await listenUnix(this.socketPath, onconnection, { pauseOnConnect: true })
     this.#server.on('error', safetyCatch)
   }
 

@@ -15,6 +15,7 @@ import { NBD_REQUEST_BYTES_MAX } from '../../base/limits.ts'
 import type { BlockDevice, BlockExtent } from '../device.ts'
 import type { ByteQueue } from './byte-queue.ts'
 import { nbdErrorOf } from './errors.ts'
+import type { InputMemory, InputSlab } from './input-memory.ts'
 import { Payload } from './payload.ts'
 import { CMD, CMD_FLAG, REQUEST_BYTES } from './protocol.ts'
 import {
@@ -50,6 +51,7 @@ export interface TransmissionOptions {
   structuredReplies: boolean
   blockStatus: boolean
   pool: SlabPool
+  memory: InputMemory
   queue: ReplyQueue
   replies: Replies
   /** A device failed; the client was told. */
@@ -90,7 +92,7 @@ export class Transmission {
     this.#pool = opts.pool
     this.#queue = opts.queue
     this.#replies = opts.replies
-    this.#payload = new Payload(opts.pool)
+    this.#payload = new Payload(opts.memory, opts.pool)
     this.#limits = {
       sizeBytes: opts.device.size,
       readOnly: opts.device.readOnly,
@@ -122,7 +124,7 @@ export class Transmission {
   /** The connection is gone. */
   close(): void {
     this.#closed = true
-    this.#payload.release(false)
+    this.#payload.release()
   }
 
   #readHeader(input: ByteQueue): boolean {
@@ -138,7 +140,7 @@ export class Transmission {
 
   #hasRoom(): boolean {
     const { type, length } = this.#request
-    if (this.#payload.started) return true
+    if (this.#payload.slab !== null) return true
     const moves = (type === CMD.READ || type === CMD.WRITE) && length <= NBD_REQUEST_BYTES_MAX
     const bytes = moves ? length : SMALL_REQUEST_BYTES
     const busyBytes = this.#pendingBytes + this.#queue.queuedBytes
@@ -246,7 +248,7 @@ export class Transmission {
   /** False while the payload is not complete. */
   #write(request: Request, input: ByteQueue): boolean {
     const { length } = request
-    if (!this.#payload.started) {
+    if (this.#payload.slab === null) {
       const error = refusalOf(request, this.#limits)
       if (error !== 0) {
         this.#skipBytes = length
@@ -259,34 +261,30 @@ export class Transmission {
       }
       const slice = input.byteLength >= length ? input.takeContiguous(length) : null
       if (slice !== null) {
-        this.#store(request, slice)
+        this.#store(request, slice, input.slab!)
         return true
       }
       this.#payload.start(length)
     }
     const source = this.#payload.fill(input)
     if (source === null) return false
-    this.#payload.release(this.#store(request, source))
+    this.#store(request, source, this.#payload.slab!)
+    this.#payload.release()
     return true
   }
 
-  /** True when the device is still at it. */
-  #store({ flags, offset, cookieHigh, cookieLow }: Request, source: Buffer): boolean {
+  #store({ flags, offset, cookieHigh, cookieLow }: Request, source: Buffer, slab: InputSlab): void {
     const length = source.byteLength
     let result: void | Promise<void>
     try {
       result = this.#device.pwrite(source, offset, (flags & CMD_FLAG.FUA) !== 0)
     } catch (err) {
-      this.#fail(cookieHigh, cookieLow, err)
-      return false
+      return this.#fail(cookieHigh, cookieLow, err)
     }
-    if (result === undefined) {
-      this.#replies.done(cookieHigh, cookieLow)
-      return false
-    }
+    if (result === undefined) return this.#replies.done(cookieHigh, cookieLow)
     this.#pool.charge(length)
-    this.#changeLater(result, cookieHigh, cookieLow, length, length)
-    return true
+    slab.refs++
+    this.#changeLater(result, cookieHigh, cookieLow, length, slab)
   }
 
   #change({ cookieHigh, cookieLow }: Request, run: () => void | Promise<void>): void {
@@ -297,15 +295,25 @@ export class Transmission {
       return this.#fail(cookieHigh, cookieLow, err)
     }
     if (result === undefined) return this.#replies.done(cookieHigh, cookieLow)
-    this.#changeLater(result, cookieHigh, cookieLow, SMALL_REQUEST_BYTES, 0)
+    this.#changeLater(result, cookieHigh, cookieLow, SMALL_REQUEST_BYTES, null)
   }
 
-  #changeLater(result: Promise<void>, high: number, low: number, bytes: number, charged: number) {
+  /** @param slab what it reads from, with a reference for it; then `bytes` of it are charged, too. */
+  #changeLater(
+    result: Promise<void>,
+    high: number,
+    low: number,
+    bytes: number,
+    slab: InputSlab | null
+  ): void {
     this.#begin(bytes)
     this.pendingChanges++
     const end = () => {
       this.pendingChanges--
-      if (charged > 0) this.#pool.discharge(charged)
+      if (slab !== null) {
+        slab.refs--
+        this.#pool.discharge(bytes)
+      }
       this.#end(bytes)
     }
     result.then(
