@@ -122,7 +122,7 @@ export const METHODS: Readonly<Record<MethodName, MethodRules>> = {
   'serve.stop': FINISH,
   export: ASK,
   lease: ASK,
-  status: { ...ASK, withoutFleet: true },
+  status: ASK,
   config: { ...FINISH, withoutFleet: true },
   ...VERSION_METHODS
 }

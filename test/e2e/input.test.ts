@@ -172,7 +172,7 @@ test('invites that are bad, used up or too old', { timeout: 120_000 }, async (t)
   failed(t, await office.run(['join', text]), 1, 'FLEET_EXISTS')
   failed(t, await office.run(['init']), 1, 'FLEET_EXISTS')
   const typo = fleet.device('g')
-  failed(t, await typo.run(['ls']), 1, 'NO_FLEET')
+  for (const verb of ['ls', 'status']) failed(t, await typo.run([verb]), 1, 'NO_FLEET')
   t.absent(existsSync(typo.home), 'nothing is made for a typing error')
   t.is((await join('a', text)).code, 0, 'after a failed join the home may join')
   const { devices } = (await home.ok(['devices'])) as { devices: Json[] }

@@ -35,5 +35,6 @@ function here({ complete, bytes_local: local, bytes_total: total }: VersionRow):
 
 function kind({ memory, cause }: VersionRow): string {
   if (!memory) return 'boots'
+  if (cause === null) return 'with memory' // its record is not here
   return cause === 'checkpoint' ? 'checkpoint' : 'suspended'
 }

@@ -11,7 +11,7 @@ export const status: CliCommand = {
   async run(context) {
     const result = await context.request('status', {})
     const text = formatFields([
-      ['device', result.device ?? 'in no fleet yet: see `hyperparcel help init`'],
+      ['device', result.device],
       ['fleet', result.fleet === null ? null : shortKey(result.fleet)],
       ['role', result.role],
       ['home', result.home],

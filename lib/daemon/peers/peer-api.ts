@@ -256,7 +256,7 @@ export class PeerApi {
     const runner = runners.get(parcel.id)
     if (runner !== null && runner.purpose !== 'vm') {
       throw new HyperparcelError('LEASE_HELD', `${name} uses ${parcel.name} without its VM`, {
-        hint: 'End that there, for example Ctrl-C where `hyperparcel serve` runs; then try again.',
+        hint: `End that on ${name}, with Ctrl-C where it is being served; then try again.`,
         context: { parcel: parcel.name, holder: name, running: false }
       })
     }

@@ -3,7 +3,8 @@
  *
  * Invariants
  * - Each version that loses blocks here is held by a connected device, all of it and durably, which it says while
- *   this device vouches for nothing: of two that evict at once, each asking the other, at least one refuses.
+ *   this device vouches for nothing: of two that evict at once, each asking the other, at least one refuses. But for one
+ *   that was pruned here: of it only blocks go that such versions have too.
  * - Blocks that a version of another parcel needs stay (clones, deduplicated chunks), and so do records and maps:
  *   they are small, and say what is missing. Of a map that was issued anew here, only its first block goes: nobody
  *   else may have what it names.
@@ -44,9 +45,23 @@ export async function evict(
       context.progress({ phase: 'looking for what others have' })
       const needed = await neededByOthers(node, parcel.id, context)
       const blocks = new BlockSet()
+      const rests: { info: VersionInfo; found: BlockSet }[] = []
       for (const info of node.registry.versions(parcel.id)) {
         const found = await stored(node, info, needed)
         if (found.size === 0) continue
+        if (await node.versions.holds(info)) {
+          await refuseLastCopy(node, parcel.name, info)
+          blocks.addAll(found)
+        } else {
+          rests.push({ info, found })
+        }
+      }
+      for (const { info, found } of rests) {
+        // What a prune left of a version belongs to others too.
+        const own = new BlockSet()
+        own.addAll(found)
+        own.removeAll(blocks)
+        if (own.size === 0) continue
         await refuseLastCopy(node, parcel.name, info)
         blocks.addAll(found)
       }

@@ -39,15 +39,32 @@ export async function handOver(
   return node.peerApi.deliverLease(to, parcel.id)
 }
 
+export interface Made {
+  info: VersionInfo
+  /** Its lease went to that device before. */
+  given: boolean
+}
+
 /**
- * The newest version of a parcel that is suspended here under this device's lease; null where that is not so.
- * Rejects with `CRASH_CHOICE` where changes are in no version yet.
+ * The version that a suspend of a parcel which does not run here is about: under this device's lease, or the one that
+ * was given to `to` already; where only replicas are wanted, any that is wholly here. Null where there is none. Rejects
+ * with `CRASH_CHOICE` where changes are in no version yet.
  */
-export async function suspendedHere(
+export async function madeBefore(
   node: FleetNode,
-  parcel: ParcelInfo
-): Promise<VersionInfo | null> {
-  if (node.runners.get(parcel.id) !== null || !node.leases.mayResume(parcel.id).ok) return null
-  if (await node.hasLeftovers(parcel.id)) throw crashed(parcel.name)
-  return headVersion(node, parcel.id)
+  parcel: ParcelInfo,
+  to: Buffer | null,
+  replicas: number
+): Promise<Made | null> {
+  if (node.runners.get(parcel.id) !== null || (to === null && replicas === 0)) return null
+  const info = headVersion(node, parcel.id)
+  if (info === null) return null
+  if (node.leases.mayResume(parcel.id).ok) {
+    if (await node.hasLeftovers(parcel.id)) throw crashed(parcel.name)
+    return { info, given: false }
+  }
+  const head = node.leases.chain(parcel.id).head?.entry.body
+  const given = to !== null && head?.released === false && head.holder.equals(to)
+  if (!given && to !== null) return null
+  return (await node.versions.holds(info)) ? { info, given } : null
 }

@@ -168,11 +168,18 @@ async function decide(
   const facts: KeepFacts = { ...first, alsoInUse: others.alsoInUse }
   const plan = await planPrune(node, parcel, { ...facts, doom }, context)
   const isOnly = (info: VersionInfo) => whole.has(idOf(info)) && !others.held.has(idOf(info))
+  // One that was dropped before may lose more of what it shares with others; one may stay whole by what others keep.
+  const goes = plan.drop.filter((info) => whole.has(idOf(info)))
+  const kept = new Set([...plan.keep, ...plan.drop].map(idOf))
+  const spared = node.registry
+    .versions(parcel.id)
+    .filter((info) => whole.has(idOf(info)) && !kept.has(idOf(info)))
+  const stays = [...plan.keep, ...spared].sort((a, b) => a.number - b.number)
   const result = {
     parcel: parcel.name,
-    kept: numbers(plan.keep),
-    dropped: numbers(plan.drop),
-    only_copies: numbers(plan.drop.filter(isOnly)),
+    kept: numbers(stays),
+    dropped: numbers(goes),
+    only_copies: numbers(goes.filter(isOnly)),
     blocks_dropped: plan.blocks.size,
     bytes_expected: plan.bytes
   }

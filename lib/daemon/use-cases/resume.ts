@@ -7,6 +7,8 @@ import type { StartParams, StartResult } from '../../runner/protocol.ts'
 import type { MachineConfig } from '../../vmm/driver.ts'
 import type { Params, Result } from '../api.ts'
 import { openVersion } from '../versions/complete-version.ts'
+import { outOfReach } from '../versions/out-of-reach.ts'
+import { versionByNumber } from '../versions/heads.ts'
 import { awaitNews } from '../peers/news.ts'
 import type { FleetNode } from '../node.ts'
 import { makeWay } from '../versions/pace.ts'
@@ -31,7 +33,13 @@ export async function resume(
   const runner = await node.runners.start(parcel, 'vm')
   trace.mark('runner')
   runner.ending = true // nobody else cleans up while it is being made
+  const before = holderOf(node, parcel)
   try {
+    // One that is asked for by number must be there before anything is asked of another device.
+    if (params.version !== undefined) {
+      const wanted = versionByNumber(node, parcel, params.version)
+      if (params.offline !== true) await openVersion(node, wanted, context)
+    }
     const lease = await takeLease(node, parcel, params, context)
     trace.mark('lease')
     const { keep, damagedBytes } = await settleLeftovers(node, parcel, runner, params)
@@ -70,8 +78,32 @@ export async function resume(
     }
   } catch (err) {
     await node.runners.end(runner, false).catch(safetyCatch)
-    throw err
+    throw withLease(node, parcel, before, err)
   }
+}
+
+/** Public key of the device that holds the lease. */
+function holderOf(node: FleetNode, { id }: ParcelInfo): Buffer | null {
+  const body = node.leases.chain(id).head?.entry.body
+  return body === undefined || body.released ? null : body.holder
+}
+
+/** A resume that failed after it got the lease from another device says so. */
+function withLease(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  before: Buffer | null,
+  thrown: unknown
+): HyperparcelError {
+  const err = HyperparcelError.from(thrown)
+  const self = node.identity.device.publicKey
+  if (before === null || before.equals(self) || holderOf(node, parcel)?.equals(self) !== true) {
+    return err
+  }
+  const name = node.registry.nameOf(before)
+  const told = `The lease is on this device now: \`hyperparcel suspend ${parcel.name} --to ${name}\` gives it back.`
+  const hint = err.hint === undefined ? told : `${err.hint} ${told}`
+  return new HyperparcelError(err.code, err.message, { hint, cause: err, context: err.context })
 }
 
 /** Starts the VM. Until its CPUs run, the user may give up, and so do we when no data comes for long. */
@@ -102,7 +134,12 @@ async function openRecord(
   params: Params<'resume'>,
   context: UseCaseContext
 ): Promise<OpenedVersion> {
-  if (params.offline === true) return node.versions.open(info, { local: true })
+  if (params.offline === true) {
+    return node.versions.open(info, { local: true }).catch((err: Error & { code?: string }) => {
+      if (err.code === 'DATA_UNREACHABLE') throw outOfReach(node, info)
+      throw err
+    })
+  }
   await awaitNews(node, () => node.registry.logOwner(info.log) !== null, NEWS_MS, context.signal)
   const opened = await openVersion(node, info, context)
   const known = () => opened.record.logs.every((log) => node.registry.logOwner(log.key) !== null)

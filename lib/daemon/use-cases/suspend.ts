@@ -2,7 +2,7 @@
 import safetyCatch from 'safety-catch'
 import { Trace } from '../../base/trace.ts'
 import type { Progress, ProgressReporter } from '../../base/progress.ts'
-import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
+import type { ParcelInfo } from '../../fleet/index.ts'
 import type { CommitSummary } from '../../runner/protocol.ts'
 import type { Params, Result } from '../api.ts'
 import { completeVersion } from '../versions/complete-version.ts'
@@ -10,7 +10,7 @@ import { commitParams } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
 import type { Runner } from '../runners/runners.ts'
 import type { UseCaseContext } from './context.ts'
-import { handOver, recipient, suspendedHere } from './hand-over.ts'
+import { handOver, madeBefore, recipient, type Made } from './hand-over.ts'
 import { refuseTooManyReplicas, waitReplicas } from './wait-replicas.ts'
 
 const NEVER = new AbortController().signal
@@ -32,10 +32,8 @@ export async function suspend(
   const parcel = node.parcel(params.name)
   refuseTooManyReplicas(node, params.waitReplicas ?? 0)
   const to = recipient(node, params.to)
-  const made = to === null ? null : await suspendedHere(node, parcel)
-  if (to !== null && made !== null) {
-    return leaveSuspended(node, parcel, made, to, params, context)
-  }
+  const made = await madeBefore(node, parcel, to, params.waitReplicas ?? 0)
+  if (made !== null) return leaveSuspended(node, parcel, made, to, params, context)
   node.runners.running(parcel, 'suspend')
   const summary = await suspendParcel(node, parcel, {
     message: params.message ?? '',
@@ -52,27 +50,30 @@ export async function suspend(
   }
 }
 
-/** It is suspended here already: only the lease goes. */
+/** It is suspended already: only the lease goes, or others shall have a copy. */
 async function leaveSuspended(
   node: FleetNode,
   parcel: ParcelInfo,
-  made: VersionInfo,
-  to: Buffer,
+  made: Made,
+  to: Buffer | null,
   params: Params<'suspend'>,
   context: UseCaseContext
 ): Promise<Result<'suspend'>> {
   const began = performance.now()
   const release = node.runners.reserve(parcel)
   try {
-    const delivered = await handOver(node, parcel, to, made.version)
+    const { info } = made
+    let delivered: boolean | null = null
+    if (to !== null && made.given) delivered = await node.peerApi.deliverLease(to, parcel.id)
+    else if (to !== null) delivered = await handOver(node, parcel, to, info.version)
     return {
       parcel: parcel.name,
-      version: made.number,
+      version: info.number,
       suspend_ms: Math.round(performance.now() - began),
       pause_ms: 0,
       bytes_new: 0,
       bytes_stored: 0,
-      replicas: await waitReplicas(node, made, params.waitReplicas ?? 0, to, context),
+      replicas: await waitReplicas(node, info, params.waitReplicas ?? 0, to, context),
       lease_delivered: delivered,
       already_suspended: true,
       trace: {}
