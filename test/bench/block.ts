@@ -19,7 +19,7 @@ const BLOCK = 4096
 export async function run(opts: BenchOptions): Promise<BenchRow[]> {
   const volumeBytes = (opts.small ? 16 : opts.large ? 2048 : 512) * MIB
   const dataBytes = opts.small ? 4 * MIB : CACHED_BYTES
-  const runtimeMs = opts.small ? 100 : 1000
+  const runtimeMs = opts.small ? 100 : 2000
   const rounds = opts.rounds ?? (opts.small ? 1 : opts.large ? 15 : 9)
   const rows = planRows(dataBytes, volumeBytes).filter(({ name }) => opts.wants(name))
   const directory = await mkdtemp('/dev/shm/hyperparcel-bench-')
