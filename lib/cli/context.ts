@@ -15,6 +15,7 @@ import {
 } from '../daemon/client.ts'
 import { programText, typedHint } from './typed.ts'
 import { JsonLinesRenderer } from './ui/json-lines.ts'
+import { PhaseRenderer } from './ui/phases.ts'
 import { quietRenderer, type Output, type Renderer } from './ui/renderer.ts'
 import { TerminalRenderer } from './ui/terminal.ts'
 
@@ -177,7 +178,10 @@ export class Context {
 function chooseRenderer(io: Io, json: boolean, quiet: boolean): Renderer {
   if (quiet) return quietRenderer
   if (json) return new JsonLinesRenderer(io.stderr, io.clock)
-  return io.stderr.isTTY === true ? new TerminalRenderer(io.stderr, io.clock) : quietRenderer
+  const { stderr, clock } = io
+  return stderr.isTTY === true
+    ? new TerminalRenderer(stderr, clock)
+    : new PhaseRenderer(stderr, clock)
 }
 
 /** Saves making a home, and starting a daemon, that could only say so: without keys there is no fleet. */

@@ -1,4 +1,4 @@
-/** Where progress goes: a line on a terminal, JSON lines, or nowhere. Both renderers show one model. */
+/** Where progress goes: a line on a terminal, JSON lines, a line for each long phase, or nowhere. All show one model. */
 import type { Progress } from '../../base/progress.ts'
 
 export interface Renderer {

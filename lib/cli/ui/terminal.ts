@@ -30,7 +30,7 @@ export class TerminalRenderer implements Renderer {
     this.#phase = view.phase
     this.#drawnAt = now
     this.#drawn = true
-    this.#output.write(CLEAR_LINE + fit(progressLine(view), this.#output.columns ?? 80))
+    this.#output.write(CLEAR_LINE + fit(progressLine(view), this.#output.columns || 80))
   }
 
   clear(): void {

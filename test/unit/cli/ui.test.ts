@@ -10,6 +10,7 @@ import {
 } from '../../../lib/cli/ui/format.ts'
 import { JsonLinesRenderer } from '../../../lib/cli/ui/json-lines.ts'
 import { ProgressMeter } from '../../../lib/cli/ui/meter.ts'
+import { PhaseRenderer } from '../../../lib/cli/ui/phases.ts'
 import { TerminalRenderer } from '../../../lib/cli/ui/terminal.ts'
 
 const MIB = 1024 ** 2
@@ -38,6 +39,20 @@ class TestOutput {
     return this.text.split('\r\u001b[K').slice(1)
   }
 }
+
+test('without a terminal a phase that takes long is told once', (t) => {
+  const clock = new TestClock()
+  const output = new TestOutput()
+  const renderer = new PhaseRenderer(output, clock)
+  const during = (phase: string, seconds: number) => {
+    for (let i = 0; i <= seconds * 2; i++, clock.ms += 500) renderer.progress({ phase })
+  }
+  during('looking for home', 1)
+  t.is(output.text, '', 'not a short one')
+  during('waiting for data: home is not online', 20)
+  during('fetching', 2)
+  t.is(output.text, 'waiting for data: home is not online …\n')
+})
 
 test('bytes, durations and ages', (t) => {
   t.is(formatBytes(0), '0 B')
