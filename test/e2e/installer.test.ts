@@ -29,13 +29,21 @@ test('an installer boots from its ISO, beside a blank disk', { timeout: 60_000 }
   await home.ok(['discard', 'fresh', '--yes'])
 
   // FUSE's own helper would take the mount away, most of the time.
-  await home.ok(['resume', 'fresh'])
-  for (const { pid, command } of processesBelow(home.home)) {
-    if (command.startsWith('fusermount3')) process.kill(pid, 'SIGKILL')
+  const dies = async () => {
+    await home.ok(['resume', 'fresh'])
+    for (const { pid, command } of processesBelow(home.home)) {
+      if (command.startsWith('fusermount3')) process.kill(pid, 'SIGKILL')
+    }
+    await home.kill('runner')
+    await until(() => home.processes('qemu').length === 0)
+    t.is(home.mounts().length, 1, 'the mount of a dead VM')
   }
-  await home.kill('runner')
-  await until(() => home.processes('qemu').length === 0)
-  t.is(home.mounts().length, 1, 'the mount of a dead VM')
+  await dies()
   await home.ok(['discard', 'fresh', '--yes'])
   t.alike(home.mounts(), [], 'is taken away by a discard')
+  await dies()
+  await home.kill('daemon')
+  await home.ok(['ls'])
+  t.alike(home.mounts(), [], 'by a new daemon')
+  await home.ok(['discard', 'fresh', '--yes'])
 })

@@ -12,6 +12,7 @@ import { FAULT_ENVIRONMENT } from '../../base/fault-point.ts'
 import { NODE_ARGUMENTS, RUNNER_MALLOC } from '../../base/node-process.ts'
 import { Channel, type CallOptions, type Handlers } from '../../ipc/channel.ts'
 import type { RunnerApi } from '../../runner/protocol.ts'
+import { unmountBelow } from '../../vmm/qemu/mounts.ts'
 
 const START_TIMEOUT_MS = 15_000
 const POLL_MS = 4
@@ -53,6 +54,7 @@ export async function startRunner(
   await mkdir(path.dirname(logFile), { recursive: true, mode: 0o700 })
   const socket = path.join(runDirectory, RUNNER_SOCKET)
   await rm(socket, { force: true })
+  await unmountBelow(runDirectory) // FUSE's helpers miss a mount of a runner that was killed, at times
   const log = await open(logFile, 'a', 0o600)
   let ended: string | null = null
   try {

@@ -11,6 +11,7 @@ import { assert } from '../../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import type { Handlers } from '../../ipc/channel.ts'
 import type { OpenParams, RunnerStatus } from '../../runner/protocol.ts'
+import { unmountBelow } from '../../vmm/qemu/mounts.ts'
 import type { FleetNode } from '../node.ts'
 import { announceVersion } from '../versions/announce.ts'
 import { forgetBad } from '../versions/repair.ts'
@@ -192,7 +193,10 @@ export class Runners {
       const directory = path.join(this.#node.paths.run, name)
       const { runner, handlers } = this.#prepare(Buffer.alloc(0), 'vm')
       const found = await connectRunner(directory, handlers)
-      if (found === null) continue
+      if (found === null) {
+        await unmountBelow(directory) // of one that was killed
+        continue
+      }
       runner.process = found
       const status = await found.call('status', null).catch(() => null) // it just ended
       if (status === null || status.parcel === null) {
