@@ -56,7 +56,14 @@ test('prune beside a running VM', { timeout: 300_000 }, async (t) => {
   const sums = 'echo 3 > /proc/sys/vm/drop_caches; md5sum /root/data /tmp/ram /bin/busybox'
   const before = await console.run(sums)
   const pruned = await home.ok(['prune', 'work', '--keep', '1', '--yes'])
-  t.alike([pruned['kept'], pruned['dropped']], [[1, 4], [2, 3]], 'version 1 is in version 4 still')
+  t.alike(
+    [pruned['kept'], pruned['dropped']],
+    [
+      [1, 4],
+      [2, 3]
+    ],
+    'version 1 is in version 4 still'
+  )
   t.ok(Number(pruned['bytes_freed']) > 20 * 1024 ** 2, `${String(pruned['bytes_freed'])} bytes`)
   t.is(await console.run(sums), before, 'the guest reads on')
   await console.run('echo after > /root/after; sync')
