@@ -18,7 +18,7 @@ import { SlabPool } from './slab-pool.ts'
 import { nbdUri } from './uri.ts'
 
 const CONNECTIONS_MAX = 128
-const MEMORY_BYTES_MAX = 48 * 1024 * 1024
+const MEMORY_BYTES_MAX = 36 * 1024 * 1024
 const CLOSE_GRACE_MS = 2000
 
 export interface NbdServerOptions {

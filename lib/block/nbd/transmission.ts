@@ -35,7 +35,7 @@ import type { Slab, SlabPool } from './slab-pool.ts'
  */
 const QUEUED_BYTES_MAX = 512 * 1024
 /** Requests under way and replies not yet taken by the client, for one connection. */
-const CONNECTION_BYTES_MAX = 40 * 1024 * 1024
+const CONNECTION_BYTES_MAX = 34 * 1024 * 1024
 /** An idle connection may start a request of this size whatever the others do. */
 const ALWAYS_ALLOWED_BYTES = 1024 * 1024
 /** Requests that wait for the device at once, for one connection. */
