@@ -38,7 +38,9 @@ const PROGRAMS = [
   ['zstd', 'zstd', 'the benchmark of imports and suspends'],
   ['tcpdump', 'tcpdump', 'the search for plaintext in the traffic'],
   ['ip', 'iproute2', 'tests over a slow network'],
-  ['mmdebstrap', 'mmdebstrap', 'guest with a whole Debian, for the soak']
+  ['vde_switch', 'vde2', 'the lab, and its test'],
+  ['iperf3', 'iperf3', 'the measure of a link in the lab'],
+  ['mmdebstrap', 'mmdebstrap', 'guest with a whole Debian, for the soak and the lab']
 ]
 
 process.chdir(ROOT)
@@ -85,7 +87,7 @@ function installPrograms() {
     say(`Installing Debian packages: ${packages.join(' ')}`)
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
     spawnSync('apt-get', ['update', '-qq'], { stdio: ['ignore', 2, 2], env })
-    spawnSync(install[0], [...install, '-qq'], { stdio: ['ignore', 2, 2], env })
+    spawnSync(install[0], [...install.slice(1), '-qq'], { stdio: ['ignore', 2, 2], env })
   }
   const needed = missing.filter(([command, , without]) => !onPath(command) && without === null)
   const wished = missing.filter(([command, , without]) => !onPath(command) && without !== null)

@@ -1,6 +1,6 @@
 /**
- * The traffic between the devices, as the kernel sees it, by tcpdump: UDP on the loopback interface, to or from
- * a port of one of the two daemons. It counts only when it is whole: nothing dropped, the daemons' ports still
+ * The traffic between the devices, as the kernel sees it, by tcpdump: UDP and TCP on the loopback interface, to or
+ * from a port of one of the two daemons. It counts only when it is whole: nothing dropped, the daemons' ports still
  * the same at the end, and a datagram that we send ourselves was caught.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
@@ -9,6 +9,8 @@ import { once } from 'node:events'
 import { open, readdir, readFile, readlink } from 'node:fs/promises'
 import { searchFile, type Hit, type Needle } from './search.ts'
 
+/** A state in the kernel's tables. */
+const LISTEN = '0A'
 const START_MS = 10_000
 /** Packets wait in the kernel for up to a second before they reach the file. */
 const SETTLE_MS = 10_000
@@ -38,7 +40,7 @@ export class Capture {
     this.#ports = ports
     this.#socket = socket
     const own = socket.address().port
-    const filter = `udp and (${[...ports, own].map((port) => `port ${port}`).join(' or ')})`
+    const filter = [...ports, own].map((port) => `port ${port}`).join(' or ')
     const options = ['-i', 'lo', '-n', '-s', '0', '-B', String(BUFFER_KIB), '-U', '-Z', 'root']
     this.#child = spawn('tcpdump', [...options, '-w', file, filter], {
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -97,7 +99,7 @@ export class Capture {
   }
 }
 
-/** UDP ports that these processes have open, sorted; see proc(5). */
+/** UDP ports that these processes have open, and TCP ports on which they listen, sorted; see proc(5). */
 async function portsOf(pids: number[]): Promise<number[]> {
   const inodes = new Set<string>()
   const ports = new Set<number>()
@@ -107,10 +109,11 @@ async function portsOf(pids: number[]): Promise<number[]> {
       const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1]
       if (inode !== undefined) inodes.add(inode)
     }
-    for (const table of ['udp', 'udp6']) {
+    for (const table of ['udp', 'udp6', 'tcp', 'tcp6']) {
       const lines = (await readFile(`/proc/${pid}/net/${table}`, 'utf8')).trim().split('\n')
       for (const line of lines.slice(1)) {
         const fields = line.trim().split(/\s+/)
+        if (table.startsWith('tcp') && fields[3] !== LISTEN) continue
         if (inodes.has(fields[9])) ports.add(Number.parseInt(fields[1].split(':')[1], 16))
       }
     }

@@ -1,19 +1,26 @@
 /**
- * Takes away everything that a demo started, knowing nothing but its directory: by asking first, then by ending
- * every program of ours that has the directory in its arguments. So it works after any failure, and from another process.
+ * Takes away everything that a demo, the soak or the lab started, knowing nothing but its directory: by asking first,
+ * then by ending every program of ours that has the directory in its arguments. So it works after any failure, and from
+ * another process.
  */
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { readdir, readFile, readlink, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import { openHome } from '../../lib/base/paths.ts'
 import { connectDaemon } from '../../lib/daemon/client.ts'
 import { connectRunner } from '../../lib/daemon/runners/runner-process.ts'
 import { unmount } from '../../lib/vmm/qemu/mounts.ts'
 
-export const HOMES = ['home', 'office']
+/** In the directory: names of network namespaces, one a line, noted before they are made. */
+export const NAMESPACES = 'namespaces'
 /** What a demo starts, and what that starts; QEMU ends with its sandbox. */
-const PROGRAMS = ['node', 'prlimit', 'bwrap', 'nbdfuse', 'fusermount3', 'tcpdump']
+const PROGRAMS = [
+  ...['node', 'prlimit', 'bwrap', 'nbdfuse', 'fusermount3', 'tcpdump'],
+  ...['vde_switch', 'wirefilter', 'iperf3']
+]
 const COMMAND_MS = 15_000
 const DAEMON_MS = 15_000
 const RUNNER_MS = 10_000
@@ -23,19 +30,33 @@ const SWEEP_MS = 3000
 export async function cleanUp(directory: string, keep: boolean): Promise<void> {
   const commands = await processes(directory, (line) => !/ (daemon|dht) /.test(line))
   await end(commands, 'SIGINT', COMMAND_MS)
-  for (const name of HOMES) {
-    const home = path.join(directory, name)
-    if (existsSync(home)) await endDevice(home).catch(() => {}) // the sweep below takes what is left
-  }
+  const homes = await homesIn(directory)
+  for (const home of homes) await endDevice(home).catch(() => {}) // the sweep below takes what is left
   await end(await processes(directory), 'SIGTERM', SWEEP_MS)
   await end(await processes(directory), 'SIGKILL', SWEEP_MS)
   for (const mount of await mountsBelow(directory)) await unmount(mount)
+  await removeNamespaces(directory)
   if (keep) return
-  for (const name of HOMES) {
-    const run = await readlink(path.join(directory, name, 'run')).catch(() => null)
+  for (const home of homes) {
+    const run = await readlink(path.join(home, 'run')).catch(() => null)
     if (run !== null) await rm(run, { recursive: true, force: true })
   }
   await rm(directory, { recursive: true, force: true })
+}
+
+/** Homes of devices are directories with keys. */
+async function homesIn(directory: string): Promise<string[]> {
+  const names = await readdir(directory).catch(() => [])
+  return names
+    .map((name) => path.join(directory, name))
+    .filter((home) => existsSync(path.join(home, 'keys')))
+}
+
+async function removeNamespaces(directory: string): Promise<void> {
+  const text = await readFile(path.join(directory, NAMESPACES), 'utf8').catch(() => '')
+  for (const name of text.split('\n').filter((line) => line !== '')) {
+    await promisify(execFile)('ip', ['netns', 'delete', name]).catch(() => {}) // gone already, or never made
+  }
 }
 
 /** Drops running VMs, then ends the daemon and runners that nobody has any more. */

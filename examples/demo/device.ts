@@ -23,19 +23,24 @@ export class Device {
   readonly name: string
   readonly home: string
   readonly #signal: AbortSignal
+  readonly #through: string[]
   #client: DaemonClient | null = null
 
-  constructor(name: string, directory: string, signal: AbortSignal) {
+  /** `through`: a program that starts each command, with arguments: `nsenter …`. */
+  constructor(name: string, directory: string, signal: AbortSignal, through: string[] = []) {
     this.name = name
     this.home = path.join(directory, name)
     this.#signal = signal
+    this.#through = through
   }
 
   /** `hyperparcel --home … --json ARGS`. Rejects with the error that the command printed. */
   run<T>(...args: string[]): Promise<Ran<T>> {
     this.#signal.throwIfAborted()
     const beganMs = performance.now()
-    const child = spawn(process.execPath, [PROGRAM, '--home', this.home, '--json', ...args], {
+    const command = [process.execPath, PROGRAM, '--home', this.home, '--json', ...args]
+    const [program, ...rest] = [...this.#through, ...command]
+    const child = spawn(program, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true // a terminal's Ctrl-C is for the demo, which passes it on
     })

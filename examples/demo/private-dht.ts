@@ -10,14 +10,25 @@ const ATTEMPTS = 10
 const PORT_MIN = 20_000
 const PORT_MAX = 30_000
 
+export interface DhtPlace {
+  /** The address that devices reach it by. */
+  host?: string
+  /** A program that starts it, with arguments. */
+  through?: string[]
+}
+
 /** Returns its `host:port`. It is named in its arguments by the directory, for `clean-up.ts`. */
-export async function startDht(directory: string): Promise<string> {
+export async function startDht(
+  directory: string,
+  { host = '127.0.0.1', through = [] }: DhtPlace = {}
+): Promise<string> {
   let said = ''
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const port = randomInt(PORT_MIN, PORT_MAX)
     const home = path.join(directory, 'dht')
-    const args = [PROGRAM, '--home', home, '--json', 'dht', '--port', String(port)]
-    const child = spawn(process.execPath, args, {
+    const options = ['--home', home, '--json', 'dht', '--host', host, '--port', String(port)]
+    const [program, ...args] = [...through, process.execPath, PROGRAM, ...options]
+    const child = spawn(program, args, {
       stdio: ['ignore', 'pipe', 'ignore'],
       detached: true
     })

@@ -26,6 +26,7 @@ export const SOCKET_PATH_BYTES_MAX = 107
 export const LOGS_PER_VERSION_MAX = 8192
 /** A volume's size at most: 64 TiB. */
 export const VOLUME_BYTES_MAX = 64 * 1024 ** 4
+export const VOLUME_CHUNKS_MAX = VOLUME_BYTES_MAX / CHUNK_BYTES
 /** Device state, decompressed. */
 export const DEVICE_STATE_BYTES_MAX = 1024 ** 3
 

@@ -3,6 +3,8 @@
  *
  *   <home>/            0700 when we make it; a directory that was there keeps its mode
  *     config.json      settings
+ *     reserve          room for when the disk is full
+ *     verified.json    what the last `verify` found
  *     keys/            device key, fleet keys
  *     store/           Corestore
  *     index/           dedup index

@@ -12,6 +12,16 @@ export interface Progress {
   unit?: 'bytes' | 'items'
   /** Where it comes from or goes to: names of devices. */
   peers?: string[]
+  /** What came from where so far, the fastest first. */
+  sources?: ByteShare[]
+}
+
+/** A device, a cache, a stick …, what came from it, and how fast that comes now. In the words of the JSON. */
+export interface ByteShare {
+  name: string
+  kind: string
+  bytes: number
+  per_second: number
 }
 
 export type ProgressReporter = (progress: Progress) => void

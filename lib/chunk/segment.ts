@@ -10,6 +10,7 @@ import {
   writeSegmentHeader,
   SEGMENT_HEADER_BYTES
 } from '../format/segment.ts'
+import { KIND } from '../format/sealed.ts'
 import { NONCE_BYTES, TAG_BYTES, open, seal, sealWith } from './aead.ts'
 import { COMPRESSION, type Compressed } from './compress.ts'
 import { corrupt, decompressSource, sourceBuffer } from './decompress.ts'
@@ -38,10 +39,11 @@ export function writeSegment(
   log: Buffer,
   index: number,
   keys: LogKeys,
-  keyEpoch: number
+  keyEpoch: number,
+  kind: number = KIND.SEGMENT
 ): void {
   const chunks = ids.byteLength / CHUNK_ID_BYTES
-  writeSegmentHeader(block, keyEpoch, chunks, packed.compression)
+  writeSegmentHeader(block, keyEpoch, chunks, packed.compression, kind)
   const associated = associatedData(block, SEGMENT_HEADER_BYTES, log, index)
   const idsAt = SEGMENT_HEADER_BYTES + NONCE_BYTES
   const dataAt = idsAt + chunks * CHUNK_ID_BYTES + TAG_BYTES
@@ -51,8 +53,14 @@ export function writeSegment(
 }
 
 /** The chunk ids of a segment, 32 bytes each. Throws `DATA_CORRUPT` or `FORMAT_INVALID`. */
-export function openSegmentIds(block: Buffer, log: Buffer, index: number, idKey: Buffer): Buffer {
-  const s = layoutSegment(block)
+export function openSegmentIds(
+  block: Buffer,
+  log: Buffer,
+  index: number,
+  idKey: Buffer,
+  kind: number = KIND.SEGMENT
+): Buffer {
+  const s = layoutSegment(block, kind)
   const ids = Buffer.allocUnsafe(s.chunks * CHUNK_ID_BYTES)
   open(ids, s.nonce, s.sealedIds, associatedData(block, SEGMENT_HEADER_BYTES, log, index), idKey)
   return ids
@@ -67,9 +75,10 @@ export function openSegment(
   log: Buffer,
   index: number,
   dataKey: Buffer,
-  target: Buffer
+  target: Buffer,
+  kind: number = KIND.SEGMENT
 ): Buffer {
-  const s = layoutSegment(block)
+  const s = layoutSegment(block, kind)
   const data = target.subarray(0, s.chunks * CHUNK_BYTES)
   const packedBytes = s.sealedData.byteLength - TAG_BYTES
   const isRaw = s.compression === COMPRESSION.RAW

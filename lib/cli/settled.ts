@@ -21,16 +21,18 @@ export async function settled<M extends MethodName>(
   const { name } = params
   const say = () => context.note('Interrupted: waiting for its end. Ctrl-C again leaves at once.')
   signal.addEventListener('abort', say, { once: true })
+  let told: string | undefined
   try {
     const result = await context.request(method, params, { settleMs: SETTLE_MS })
     if (!signal.aborted) return result
   } catch (err) {
     if (!signal.aborted || (err as { code?: string }).code !== 'INTERRUPTED') throw err
     if (err === signal.reason) throw unsettled(name)
+    told = (err as HyperparcelError).hint
   } finally {
     signal.removeEventListener('abort', say)
   }
-  throw await interrupted(context, name)
+  throw await interrupted(context, name, told)
 }
 
 function unsettled(name: string): HyperparcelError {
@@ -43,7 +45,12 @@ function unsettled(name: string): HyperparcelError {
   )
 }
 
-async function interrupted(context: Context, name: string): Promise<HyperparcelError> {
+/** @param told what else the daemon says of it, as that the lease has moved */
+async function interrupted(
+  context: Context,
+  name: string,
+  told?: string
+): Promise<HyperparcelError> {
   try {
     const signal = AbortSignal.timeout(ASK_MS)
     const { parcel } = await context.request('show', { name }, { signal })
@@ -52,7 +59,7 @@ async function interrupted(context: Context, name: string): Promise<HyperparcelE
     return new HyperparcelError('INTERRUPTED', `Interrupted: ${name} is ${stateText(parcel)} now`, {
       hint: runs
         ? `Stop it with \`hyperparcel suspend ${name}\`.`
-        : `Start it with \`hyperparcel resume ${name}\`.`,
+        : (told ?? `Start it with \`hyperparcel resume ${name}\`.`),
       context: { parcel: name, state }
     })
   } catch {

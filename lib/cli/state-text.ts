@@ -1,12 +1,12 @@
-/** A parcel's state in words; `--json` has that of the contract. */
+/** A parcel's state: the word that `--json` has, and what else is worth saying. */
 import type { ParcelRow } from '../daemon/api.ts'
 
 export function stateText(parcel: ParcelRow): string {
   const { state, elsewhere, holder } = parcel
   if (state === 'elsewhere') {
     if (holder === null) return state
-    return elsewhere === null ? `on ${holder}` : `${elsewhere} on ${holder}`
+    return `${state} (${elsewhere === null ? '' : `${elsewhere} `}on ${holder})`
   }
   if (state !== 'suspended' || parcel.memory || parcel.version === 0) return state
-  return parcel.version === 1 ? 'new' : 'off'
+  return `${state} (${parcel.version === 1 ? 'new' : 'off'})`
 }

@@ -3,13 +3,18 @@ import type { Socket } from 'node:net'
 import { Channel, type Handlers, type RequestContext } from '../ipc/channel.ts'
 import { METHODS, obeyedSignal, type MethodName, type Params, type Result } from './api.ts'
 import type { LowSpace } from './api-versions.ts'
+import type { CacheNode } from './cache/cache-node.ts'
 import type { Daemon } from './daemon.ts'
 import type { UseCaseContext } from './use-cases/context.ts'
+import { cacheDevices, cacheLs, cacheStats, cacheStatus } from './use-cases/cache.ts'
 import { create } from './use-cases/create.ts'
 import { evict } from './use-cases/evict.ts'
+import { hoard } from './use-cases/hoard.ts'
+import { push } from './use-cases/push.ts'
 import { stats } from './use-cases/stats.ts'
 import { init, invite, join } from './use-cases/fleet.ts'
 import { consoleOf, devices, lease, log, ls, show } from './use-cases/look.ts'
+import { lookasideAdd, lookasideFill, lookasideLs, lookasideRemove } from './use-cases/lookaside.ts'
 import { discard, poweroff } from './use-cases/power-off.ts'
 import { prune } from './use-cases/prune.ts'
 import { remove, rename } from './use-cases/rename.ts'
@@ -56,11 +61,29 @@ const USE_CASES: UseCases = {
   config: (daemon, params) => config(daemon, params),
   verify: (daemon, params, context) => verify(daemon.node, params, context),
   evict: (daemon, params, context) => evict(daemon.node, params, context),
+  hoard: (daemon, params, context) => hoard(daemon.node, params, context),
+  push: (daemon, params, context) => push(daemon.node, params, context),
   prune: (daemon, params, context) => prune(daemon.node, params, context),
   stats: (daemon, params) => stats(daemon.node, params),
+  'lookaside.add': (daemon, params) => lookasideAdd(daemon.node, params),
+  'lookaside.fill': (daemon, params, context) => lookasideFill(daemon.node, params, context),
+  'lookaside.ls': (daemon) => lookasideLs(daemon.node),
+  'lookaside.remove': (daemon, params) => lookasideRemove(daemon.node, params),
   rename: (daemon, params) => rename(daemon.node, params),
   remove: (daemon, params, context) => remove(daemon.node, params, context),
   rollback: (daemon, params, context) => rollback(daemon.node, params, context)
+}
+
+type CacheUseCases = {
+  [M in MethodName]?: (node: CacheNode, params: Params<M>) => Result<M> | Promise<Result<M>>
+}
+
+/** What a cache answers in its own way. What is not here and needs a fleet answers `IS_CACHE`. */
+const CACHE_USE_CASES: CacheUseCases = {
+  devices: (node) => cacheDevices(node),
+  ls: (node) => cacheLs(node),
+  stats: (node, params) => cacheStats(node, params),
+  status: (node) => cacheStatus(node)
 }
 
 /** With a warning where the disk fills up. */
@@ -94,6 +117,9 @@ async function run<M extends MethodName>(
   request: RequestContext,
   onclose: (() => void)[]
 ): Promise<Result<M>> {
+  const cache = daemon.cacheOrNull
+  const onCache = CACHE_USE_CASES[method]
+  if (cache !== null && onCache !== undefined) return onCache(cache, params)
   if (METHODS[method].withoutFleet !== true) void daemon.node // throws NO_FLEET
   const useCase = USE_CASES[method] as UseCase<M>
   return useCase(daemon, params, {

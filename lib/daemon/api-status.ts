@@ -1,6 +1,7 @@
 /** What `status` tells; `api.ts` has the rules. */
 import type { Role } from '../fleet/index.ts'
-import type { LowSpace } from './api-versions.ts'
+import type { CacheRow } from './api-cache.ts'
+import type { LowSpace, OrderRow } from './api-versions.ts'
 
 export interface StatusResult {
   device: string | null
@@ -10,12 +11,16 @@ export interface StatusResult {
   peers: number
   online: string[]
   running: string[]
+  /** Standing orders. */
+  orders: OrderRow[]
   /** Everything this home stores. */
   bytes_stored: number
   /** Free on its file system. */
   bytes_free: number
   /** Absent while that is enough. */
   low_space?: LowSpace
+  /** On a cache: its part in each fleet. Then `fleet` is null where there are several. */
+  caches?: CacheRow[]
   /** Absent where there are none. */
   conflicts?: LogConflict[]
 }

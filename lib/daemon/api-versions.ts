@@ -1,4 +1,6 @@
 /** The part of the daemon's API that is about parcels and versions as a whole; `api.ts` has the rules. */
+import type { ByteShare } from '../base/progress.ts'
+import type { CacheRow } from './api-cache.ts'
 import type { Method, MethodRules, Named } from './api.ts'
 
 export interface VersionApi {
@@ -19,11 +21,68 @@ export interface VersionApi {
    */
   evict: Method<Named, EvictResult>
   /**
+   * Fetches all of a version. With `follow` that is a standing order from now on, for each new version; with `unfollow` it
+   * ends, whoever gave it, and nothing is fetched. `DATA_UNREACHABLE`, `DISK_FULL`.
+   */
+  hoard: Method<HoardParams, HoardResult>
+  /**
+   * Has another device fetch all of the newest version; `follow` and `unfollow` as for `hoard`, there. A device that is not
+   * online is told of a standing order when it is. `PEER_UNREACHABLE`, `DATA_UNREACHABLE`, `DISK_FULL`.
+   */
+  push: Method<PushParams, PushResult>
+  /**
    * Forgets all but the newest versions on this device, and gives the space back of everything that no version needs.
    * `DATA_CORRUPT` where maps are damaged.
    */
   prune: Method<PruneParams, PruneResult>
   stats: Method<{ name?: string }, StatsResult>
+}
+
+export interface HoardParams extends Named {
+  /** Absent: the newest. */
+  version?: number
+  follow?: boolean
+  unfollow?: boolean
+}
+
+/** Bytes are those of the version's chunks and device state, as in `bytes_total`. */
+export interface HoardResult {
+  parcel: string
+  version: number
+  /** Came now. */
+  bytes_fetched: number
+  /** Still not stored here. */
+  bytes_missing: number
+  /** New versions are fetched by themselves. */
+  following: boolean
+}
+
+export interface PushParams extends Named {
+  to: string
+  follow?: boolean
+  unfollow?: boolean
+}
+
+/** Likewise, of what the other device has. */
+export interface PushResult {
+  parcel: string
+  version: number
+  to: string
+  bytes_sent: number
+  bytes_missing: number
+  following: boolean
+  /** Was it online? If not, a standing order waits for it. */
+  online: boolean
+}
+
+/** What is done without being asked again. */
+export interface OrderRow {
+  parcel: string
+  /** `follow`: new versions are fetched to this device; `push`: that device was told to, or will be. */
+  kind: 'follow' | 'push'
+  /** Who gave it (`follow`; this very device where its own user did), or who gets the versions (`push`). */
+  device: string
+  since: string
 }
 
 export interface PruneParams extends Named {
@@ -62,7 +121,9 @@ export interface EvictResult {
   /** By which the store on the disk became smaller. */
   bytes_freed: number
   blocks_dropped: number
-  /** Of the newest version, not stored here now. */
+  /** Always 0, for who reads `hoard` and this alike. */
+  bytes_fetched: number
+  /** Of all versions together, each chunk once, not stored here now. */
   bytes_missing: number
 }
 
@@ -92,6 +153,27 @@ export interface StatsResult {
   bytes_stored: number
   chunks_indexed: number
   logs: number
+  /** Everything that blocks come from, sticks and caches too, since the daemon started, and over the last seconds. */
+  sources: {
+    name: string
+    kind: string
+    bytes_received: number
+    bytes_sent: number
+    received_per_second: number
+    sent_per_second: number
+  }[]
+  /** Versions that are being fetched, of all parcels. */
+  transfers: {
+    parcel: string
+    version: number
+    /** `hoard`, `follow`, `granted`, `asked`, `resume`, `suspend` … */
+    why: string
+    bytes_done: number
+    bytes_total: number
+    per_second: number | null
+    eta_ms: number | null
+    sources: ByteShare[]
+  }[]
   /** Since the daemon started, by connected device. */
   peers: {
     name: string
@@ -104,7 +186,20 @@ export interface StatsResult {
     blocks_sent: number
     block_bytes_sent: number
     blocks_wasted: number
+    /** Asked of it because another was late, and of these what it sent first. */
+    hedges: number
+    hedges_won: number
+    /** Measured of late: bytes per second, milliseconds. */
+    rate_down: number | null
+    base_rtt_ms: number | null
+    /** How it is reached best. */
+    path: 'lan' | 'wan'
+    /** Over connections on a local network, and over Hyperswarm. */
+    lan: Traffic
+    wan: Traffic
   }[]
+  /** Resume packs since the daemon started: made here, cancelled or failed meanwhile, and found wrong. */
+  packs: { made: number; cancelled: number; failed: number; bad: number }
   /** In use here now. */
   running: {
     parcel: string
@@ -116,7 +211,15 @@ export interface StatsResult {
     /** Of blocks that had to come from peers. */
     bytes_fetched: number
     waiting_ms: number
+    /** Reads of the guest that waited for other devices, and the milliseconds during which any did. */
+    faults: number
+    stalled_ms: number
+    /** Those for something that the resume pack has, and how long they waited. */
+    faults_in_pack: number
+    faults_in_pack_ms: number
   }[]
+  /** On a cache; `parcels` and `versions` are then those that it holds, `bytes_packed` what they take. */
+  caches?: CacheRow[]
 }
 
 export interface VerifyParams {
@@ -136,6 +239,9 @@ export interface VerifyResult {
   /** Still bad at the end. */
   bad: number
   repaired: number
+  /** Versions in which something is still bad, also where they share it; and those that are not all here. */
+  bad_versions: { parcel: string; version: number }[]
+  missing_versions: { parcel: string; version: number }[]
   /** Some of those that were bad. */
   found: { log: string; block: number; why: string; repaired: boolean }[]
 }
@@ -145,7 +251,16 @@ export const VERSION_METHODS: Readonly<Record<keyof VersionApi, MethodRules>> = 
   remove: { oncancel: 'ignore', onclose: 'continue' },
   verify: { oncancel: 'undo', onclose: 'undo' },
   evict: { oncancel: 'undo', onclose: 'continue' },
+  hoard: { oncancel: 'undo', onclose: 'undo' },
+  push: { oncancel: 'undo', onclose: 'undo' },
   prune: { oncancel: 'undo', onclose: 'continue' },
   stats: { oncancel: 'undo', onclose: 'undo' },
   rollback: { oncancel: 'undo', onclose: 'continue' }
+}
+
+export interface Traffic {
+  bytes_received: number
+  bytes_sent: number
+  blocks_received: number
+  blocks_sent: number
 }

@@ -8,10 +8,16 @@
  *
  * While a method runs it may send events of type `Progress` (`ApiEvent` where it says so).
  */
+import type { DeviceRow } from './api-devices.ts'
 import type { Check } from '../base/check.ts'
-import type { Progress } from '../base/progress.ts'
+import type { ByteShare, Progress } from '../base/progress.ts'
+import { LOOKASIDE_METHODS, type LookasideApi } from './api-lookaside.ts'
 import { VERSION_METHODS, type LowSpace, type VersionApi } from './api-versions.ts'
+import type { ParcelDetail, ParcelRow, VersionRow } from './api-parcels.ts'
 import type { StatusResult } from './api-status.ts'
+import type { HeldRow } from './api-cache.ts'
+
+export type * from './api-parcels.ts'
 
 export interface Method<P, R> {
   params: P
@@ -25,7 +31,7 @@ export interface ApiEvent extends Progress {
   invite?: string
 }
 
-export interface Api extends VersionApi {
+export interface Api extends VersionApi, LookasideApi {
   /** A new device and a new fleet. `FLEET_EXISTS`. */
   init: Method<InitParams, { device: string; fleet: string; recovery_phrase: string }>
   /** Sends the invite as an event, then (with `wait`) returns when it was used. `INVITE_EXPIRED`. */
@@ -49,7 +55,8 @@ export interface Api extends VersionApi {
       low_space?: LowSpace
     }
   >
-  ls: Method<None, { parcels: ParcelRow[] }>
+  /** `held`: on a cache, which knows no parcels. */
+  ls: Method<None, { parcels: ParcelRow[]; held?: HeldRow[] }>
   show: Method<Named, { parcel: ParcelDetail }>
   log: Method<Named, { parcel: string; versions: VersionRow[] }>
 
@@ -72,7 +79,11 @@ export interface Api extends VersionApi {
   serve: Method<ServeParams, ServeResult>
   /** Commits what was written where it was writable; `version` is the new one, or the one that was served. */
   'serve.stop': Method<{ session: string }, { parcel: string; version: number }>
-  export: Method<ExportParams, { parcel: string; file: string; bytes: number }>
+  /** Of a version, also while the parcel is used (`running`: its VM runs and has newer data). */
+  export: Method<
+    ExportParams,
+    { parcel: string; version: number; running: boolean; file: string; bytes: number }
+  >
 
   lease: Method<Named, LeaseResult>
   status: Method<None, StatusResult>
@@ -93,7 +104,7 @@ export interface MethodRules {
   oncancel: 'undo' | 'ignore'
   /** When the client is gone (its terminal was closed, it was killed): `undo`, or `continue` as if nothing had happened. */
   onclose: 'undo' | 'continue'
-  /** Works on a home that belongs to no fleet yet; the others answer `NO_FLEET` there. */
+  /** Works on a home that belongs to no fleet yet; the others answer `NO_FLEET` there, and most `IS_CACHE` on a cache. */
   withoutFleet?: true
 }
 
@@ -124,7 +135,8 @@ export const METHODS: Readonly<Record<MethodName, MethodRules>> = {
   lease: ASK,
   status: ASK,
   config: { ...FINISH, withoutFleet: true },
-  ...VERSION_METHODS
+  ...VERSION_METHODS,
+  ...LOOKASIDE_METHODS
 }
 
 /**
@@ -143,6 +155,8 @@ export function obeyedSignal(method: MethodName, signal: AbortSignal): AbortSign
   else signal.addEventListener('abort', onabort, { once: true })
   return controller.signal
 }
+
+export type { DeviceRow } from './api-devices.ts'
 
 export type Role = 'device' | 'cache'
 
@@ -175,18 +189,6 @@ export interface JoinParams extends NetworkParams {
   device?: string
   /** For a cache: how much it stores at most. */
   quotaBytes?: number
-}
-
-export interface DeviceRow {
-  name: string
-  role: Role
-  online: boolean
-  /** Null where it is not online, or is this device. */
-  rtt_ms: number | null
-  /** Null where it was never seen. */
-  last_seen: string | null
-  /** This very device. */
-  self: boolean
 }
 
 export interface DaemonStatus {
@@ -226,75 +228,6 @@ export interface CreateParams extends Named {
   vmm: string
 }
 
-/** `running` and `serving` are here; `elsewhere`: another device holds the lease; `crashed`: ended without a version. */
-export type ParcelState = 'suspended' | 'running' | 'paused' | 'serving' | 'crashed' | 'elsewhere'
-
-export interface ParcelRow {
-  name: string
-  state: ParcelState
-  /** Newest version known here. */
-  version: number
-  time: string
-  /** Device that holds the lease; null where it is free. */
-  holder: string | null
-  /** With state `elsewhere`: what the holder says; null where it is not online. */
-  elsewhere: 'running' | 'suspended' | null
-  /** Has the newest version a memory image? Without one it boots. */
-  memory: boolean
-  /** Of the newest version: all of it, and what is stored here. */
-  bytes_total: number
-  bytes_local: number
-  /** How long the guest has been waiting for data from peers; 0 when it does not. */
-  waiting_ms: number
-  /** Why it is paused, or whom it waits for. */
-  note: string | null
-}
-
-export interface ParcelDetail extends ParcelRow {
-  id: string
-  epoch: number
-  versions: number
-  /** Level of zstd for what is added to it. */
-  compression: number
-  volumes: { name: string; bytes: number }[]
-  machine: {
-    vmm: string
-    vmm_version: string
-    machine_type: string
-    accel: string
-    cpu_model: string
-    cpus: number
-    memory_bytes: number
-  }
-  /** Sockets, while it runs here. */
-  serial: string | null
-  vnc: string | null
-  /** As `clock` of `resume`, while it runs here. */
-  clock: string | null
-}
-
-export interface VersionRow {
-  version: number
-  parent: number | null
-  epoch: number
-  /** Author. */
-  device: string
-  time: string
-  message: string
-  bytes_new: number
-  /** Of its chunks and device state; other versions may keep many chunks of one that was pruned. */
-  bytes_local: number
-  bytes_total: number
-  /** All of it is stored here. */
-  complete: boolean
-  /** Peers that hold all of it. */
-  replicas: number
-  /** With a memory image, or a boot. */
-  memory: boolean
-  /** What made it: `create`, `suspend`, `checkpoint`, `rollback` …; null where its record is not stored here. */
-  cause: string | null
-}
-
 export type FetchMode = 'demand' | 'working-set' | 'all'
 
 export interface ResumeParams extends Named {
@@ -316,6 +249,8 @@ export interface ResumeResult {
   booted: boolean
   resume_ms: number
   bytes_fetched: number
+  /** What came from whom meanwhile, for other transfers too. */
+  sources: ByteShare[]
   vnc: string
   serial: string
   volumes: Record<string, string>
@@ -323,6 +258,8 @@ export interface ResumeResult {
   clock: string
   /** After a crash: what this disk lost of the guest's; reading it is an error until it is written again. */
   damaged_bytes: number
+  /** The resume pack that it reads from first; null without one. `answer_chunks` of its chunks are for an answer. */
+  pack: { segments: number; chunks: number; answer_chunks: number; local: boolean } | null
   /** Milliseconds since the command came, by step. */
   trace: Record<string, number>
 }

@@ -2,10 +2,12 @@
  * A device that belongs to a fleet: everything that lives as long as the daemon, opened in the order of
  * dependency and closed in reverse. Use cases (`use-cases/`) get this and nothing else.
  */
+import { existsSync, readdirSync } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import ReadyResource from 'ready-resource'
 import safetyCatch from 'safety-catch'
+import { systemClock } from '../base/clock.ts'
 import { HyperparcelError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { parcelDirectory, parcelRunDirectory, type HomePaths } from '../base/paths.ts'
@@ -21,13 +23,28 @@ import { DedupIndex } from '../store/dedup-index.ts'
 import { LogStore } from '../store/log-store.ts'
 import type { Log } from '../store/ports.ts'
 import { SegmentIndexer } from '../store/segment-indexer.ts'
-import type { Settings } from './config.ts'
+import { localNetwork, type Settings } from './config.ts'
+import { AtHand } from './packs/at-hand.ts'
+import { Packs } from './packs/packs.ts'
+import { Rehearsals } from './packs/rehearsals.ts'
 import { LowSpaceWatch } from './pruning/low-space.ts'
+import { Lookaside } from './lookaside/lookaside.ts'
 import { PeerApi } from './peers/peer-api.ts'
+import { Follower } from './orders/follower.ts'
+import { OrderBook } from './orders/order-book.ts'
+import { OrderCalls } from './orders/order-calls.ts'
+import { guardCalls } from './peers/caches.ts'
+import { PinPublisher } from './peers/pin-publisher.ts'
 import { ProactiveFetch } from './versions/proactive.ts'
+import { nearbySources } from './lookaside/nearby-sources.ts'
+import { peerSources } from './peers/peer-sources.ts'
 import { Replicas } from './peers/replicas.ts'
 import { Runners } from './runners/runners.ts'
 import { settleUnfinished } from './runners/unfinished.ts'
+import { Ballast } from './pruning/ballast.ts'
+import { Verified } from './versions/verified.ts'
+import { ByteSources } from './transfers/byte-sources.ts'
+import { Transfers } from './transfers/transfers.ts'
 import { Versions } from './versions/versions.ts'
 
 export interface NodeOptions {
@@ -50,11 +67,24 @@ export class FleetNode extends ReadyResource {
   readonly network: Network
   readonly contradictions: Contradictions
   readonly versions: Versions
+  readonly verified: Verified
+  readonly ballast: Ballast
   readonly replicas: Replicas
   readonly proactive: ProactiveFetch
+  readonly orders: OrderBook
+  readonly orderCalls: OrderCalls
+  readonly follower: Follower
+  /** What comes from whom. */
+  readonly sources = new ByteSources(systemClock)
+  readonly transfers = new Transfers(this.sources, systemClock)
   readonly lowSpace = new LowSpaceWatch(this)
   readonly runners: Runners
+  readonly packs = new Packs(this)
+  readonly rehearsals = new Rehearsals(this)
+  readonly atHand = new AtHand(this)
   readonly peerApi: PeerApi
+  readonly lookaside: Lookaside
+  readonly pins: PinPublisher
   /** While blocks are being dropped, this device vouches for no version. */
   evicting = false
   /** Segments are being rewritten: nothing may be dropped by another command. */
@@ -86,6 +116,12 @@ export class FleetNode extends ReadyResource {
     this.registry = new Registry({ identity, store: this.store, keysDirectory: paths.keys })
     this.leases = new LeaseKeeper({ log: this.registry, keys: identity.device })
     this.peerApi = new PeerApi(this)
+    this.orders = new OrderBook(paths.home)
+    this.orderCalls = new OrderCalls(this)
+    this.follower = new Follower(this)
+    this.sources.add(() => peerSources(this))
+    this.sources.add(() => nearbySources(this.lookaside))
+    this.pins = new PinPublisher(this)
     this.contradictions = new Contradictions({
       directory: paths.contradictions,
       store: this.store,
@@ -99,20 +135,32 @@ export class FleetNode extends ReadyResource {
       isMember: (key) => this.registry.admits(key),
       members: () => this.#memberKeys(),
       pairingOpen: () => this.pairing?.openInvites > 0,
-      mayServe: (_peer, log) => this.#isFleetLog(log),
-      handlers: { ...this.peerApi.handlers(), ...this.contradictions.handlers }
+      mayServe: (peer, log) =>
+        this.isCache(peer) ? this.#isForCaches(log) : this.#isFleetLog(log),
+      lan: localNetwork(settings, { identities: () => this.pairing?.identities ?? [] }),
+      handlers: guardCalls(
+        {
+          ...this.peerApi.handlers(),
+          ...this.orderCalls.handlers(),
+          ...this.contradictions.handlers
+        },
+        (peer) => this.isCache(peer)
+      )
     })
+    this.ballast = new Ballast(path.join(paths.home, 'reserve'), paths.home)
+    this.verified = new Verified(path.join(paths.home, 'verified.json'))
     this.versions = new Versions({
       store: this.store,
       fetcher: this.network.fetcher,
       keysOf: (log) => this.keysOf(log),
       annexes: (version) => this.registry.annexes(version),
       self: identity.device.publicKey,
-      ask: (info) => this.replicas.maps(info)
+      ask: async (info) => [...(await this.replicas.maps(info)), ...this.lookaside.maps(info)]
     })
     this.replicas = new Replicas(this)
     this.proactive = new ProactiveFetch(this)
     this.runners = new Runners(this)
+    this.lookaside = new Lookaside(this)
   }
 
   protected override async _open(): Promise<void> {
@@ -126,15 +174,22 @@ export class FleetNode extends ReadyResource {
     this.registry.on('problem', (err: HyperparcelError) =>
       this.logger.warn({ err: err.toJSON() }, 'A registry record was ignored')
     )
+    await this.ballast.spend()
     await this.store.ready()
     await this.index.ready()
     await this.registry.ready()
+    await this.verified.load()
+    await this.orders.load()
+    await this.replicas.load()
     // Before the first peer can be there: who asks for a lease must hear what runs here, and gets our cards.
     await this.runners.adopt()
     this.peerApi.start()
     const see = (key: Buffer) => void this.#seen.set(key.toString('hex'), Date.now())
     this.network.on('peer-add', see)
     this.network.on('peer-remove', see)
+    this.network.on('warning', (err: Error) =>
+      this.logger.warn({ err: HyperparcelError.from(err).toJSON() }, 'The local network fails')
+    )
     await this.contradictions.ready()
     this.contradictions.watch(this.network)
     this.contradictions.on('found', ({ log }: { log: Buffer }) =>
@@ -142,15 +197,24 @@ export class FleetNode extends ReadyResource {
     )
     await this.network.ready()
     this.pairing = new Pairing({
-      swarm: this.network.swarm,
+      swarm: this.network.pairingSwarm,
       registry: this.registry,
       keysDirectory: this.paths.keys
     })
+    this.pairing.on('open-invites', () => this.network.identitiesChanged())
     await this.pairing.ready()
     this.#follow()
+    await this.lookaside.start()
     await settleUnfinished(this)
     await this.indexer.rebuild()
     this.proactive.start()
+    this.follower.start()
+    this.sources.start()
+    this.pins.start()
+    await this.packs.load()
+    await this.rehearsals.start()
+    this.atHand.start()
+    await this.ballast.keep()
   }
 
   /** Aborts when the daemon ends: for work in the background. */
@@ -159,11 +223,17 @@ export class FleetNode extends ReadyResource {
   }
 
   protected override async _close(): Promise<void> {
+    this.sources.stop()
     this.#closing.abort(new HyperparcelError('INTERRUPTED', 'The daemon ends'))
+    this.atHand.close()
+    await this.rehearsals.close()
     await this.runners.detach()
+    await this.pins.close()
+    await this.lookaside.close()
     await this.pairing?.close()
     await this.network.close()
     await this.contradictions.close()
+    await this.replicas.close()
     await this.registry.close()
     await this.indexer.close()
     await this.index.close()
@@ -209,6 +279,11 @@ export class FleetNode extends ReadyResource {
     return this.#ownLog(parcel, `repack:${parcel.toString('hex')}`)
   }
 
+  /** Likewise, for resume packs. */
+  packLog(parcel: Buffer): Promise<Log> {
+    return this.#ownLog(parcel, `pack:${parcel.toString('hex')}`)
+  }
+
   async #ownLog(parcel: Buffer, purpose: string): Promise<Log> {
     const log = await this.store.current(purpose)
     if (this.registry.logOwner(log.key) === null) {
@@ -219,9 +294,15 @@ export class FleetNode extends ReadyResource {
 
   /** Takes back a parcel that never got a version: its record, its blocks, its folder. */
   async forgetUncreated(parcel: Buffer): Promise<void> {
-    await this.registry.append({ kind: 'parcel-removed', body: { parcel } })
+    await this.hideUncreated(parcel)
     await rm(this.stateDirectory(parcel), { recursive: true, force: true })
     await this.store.drop(purposeOf(parcel))
+  }
+
+  /** Its name is free again; its data is still there. */
+  async hideUncreated(parcel: Buffer): Promise<void> {
+    if (this.registry.parcel(parcel) === null) return
+    await this.registry.append({ kind: 'parcel-removed', body: { parcel } })
   }
 
   /** When that device was last connected, in milliseconds since the epoch; null when it never was since the daemon started. */
@@ -233,8 +314,13 @@ export class FleetNode extends ReadyResource {
 
   /** Is there an overlay of a run that ended without a version? */
   async hasLeftovers(parcel: Buffer): Promise<boolean> {
-    const names = await readdir(this.stateDirectory(parcel)).catch(() => [])
-    return names.some((name) => name.endsWith(OVERLAY_SUFFIX) && name !== `memory${OVERLAY_SUFFIX}`)
+    return leftovers(await readdir(this.stateDirectory(parcel)).catch(() => []))
+  }
+
+  /** The same, for a message. */
+  crashedNow(parcel: Buffer): boolean {
+    const directory = this.stateDirectory(parcel)
+    return existsSync(directory) && leftovers(readdirSync(directory))
   }
 
   stateDirectory(parcel: Buffer): string {
@@ -254,8 +340,20 @@ export class FleetNode extends ReadyResource {
     return owner === null ? null : logKeys(this.registry.parcelKey(owner.parcel), log).id
   }
 
+  /** Does that member have no key? */
+  isCache(publicKey: Buffer): boolean {
+    return this.registry.device(publicKey)?.role === 'cache'
+  }
+
+  #isForCaches(log: Buffer): boolean {
+    return this.pins.lists(log) || this.#isRegistryLog(log)
+  }
+
   #isFleetLog(log: Buffer): boolean {
-    if (this.registry.logOwner(log) !== null) return true
+    return this.registry.logOwner(log) !== null || this.#isRegistryLog(log)
+  }
+
+  #isRegistryLog(log: Buffer): boolean {
     return this.registry.registryLogs().some((known) => known.log.equals(log))
   }
 
@@ -277,4 +375,8 @@ export class FleetNode extends ReadyResource {
 /** Names the log that this device writes for a parcel. */
 function purposeOf(parcel: Buffer): string {
   return `parcel:${parcel.toString('hex')}`
+}
+
+function leftovers(names: string[]): boolean {
+  return names.some((name) => name.endsWith(OVERLAY_SUFFIX) && name !== `memory${OVERLAY_SUFFIX}`)
 }

@@ -24,6 +24,8 @@ export type Label =
   | 'local invites'
   | 'local overlay'
   | 'invite pairing key'
+  | 'lan hello'
+  | 'lookaside stick'
   | 'recovery'
 
 /** @param context fixed length for each label, so that no two inputs run together */

@@ -53,6 +53,12 @@ export function pairingKeys(invite: Invite): PairingKeys {
   return { key, id, invite: made.invite, discoveryKey, keyPair: keyPair(invite.seed) }
 }
 
+/** Whom the candidate looks for on a local network. */
+export function targetOfInvite(text: string): { secret: Buffer; publicKey: Buffer } {
+  const { key, keyPair: pair } = pairingKeys(inviteFromText(text))
+  return { secret: key, publicKey: pair.publicKey }
+}
+
 export function withChecksum(invite: Omit<Invite, 'checksum'>): Invite {
   const blank = { ...invite, checksum: Buffer.alloc(INVITE_CHECKSUM_BYTES) }
   const checksum = digest('invite', encodeInvite(blank)).subarray(0, INVITE_CHECKSUM_BYTES)

@@ -58,6 +58,11 @@ export class Keyring {
     return this.#registryKeys.get(epoch) ?? []
   }
 
+  /** Seals the indexes of sticks: the same through all key epochs, so that an old stick stays readable. */
+  get stickKey(): Buffer {
+    return derive(this.dedupKey, 'lookaside stick')
+  }
+
   /** Where the fleet meets: of the newest epoch. */
   get topic(): Buffer {
     return fleetTopic(this.fleetKey())

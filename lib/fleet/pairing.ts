@@ -27,7 +27,7 @@ import { inviteToText, pairingKeys, withChecksum } from './invite-text.ts'
 import type { PairingKeys } from './invite-text.ts'
 import { openJoinRequest } from './join-request.ts'
 import type { Registry } from './registry.ts'
-import { signRaw } from './sign.ts'
+import { signRaw, type KeyPair } from './sign.ts'
 import { boxFor } from './wrap.ts'
 
 /** How often both sides look into the DHT; a direct connection does not wait for it. */
@@ -110,6 +110,13 @@ export class Pairing extends ReadyResource {
     let count = 0
     for (const { given } of this.#open.values()) if (this.#isOpen(given)) count++
     return count
+  }
+
+  /** Of invites that somebody may still use: by which this device can be called on a local network. */
+  get identities(): { secret: Buffer; keyPair: KeyPair }[] {
+    return [...this.#open.values()]
+      .filter(({ given }) => this.#isOpen(given))
+      .map(({ keys }) => ({ secret: keys.key, keyPair: keys.keyPair }))
   }
 
   /** A new invite, for one device or cache. Rejects with `INVITES_EXHAUSTED`. */

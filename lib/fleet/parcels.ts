@@ -42,7 +42,7 @@ export interface VersionInfo extends VersionBody {
   time: number
 }
 
-/** A reissued map as it was announced. */
+/** A reissued map or a resume pack as it was announced. */
 export interface AnnexInfo {
   version: Buffer
   serial: number
@@ -76,6 +76,8 @@ export class Parcels {
   readonly #versions = new Map<string, Map<string, VersionInfo & Stamp>>()
   /** Reissued maps: by version, then by device. */
   readonly #annexes = new Map<string, Map<string, AnnexInfo & Stamp>>()
+  /** Resume packs, likewise. */
+  readonly #packs = new Map<string, Map<string, AnnexInfo & Stamp>>()
   readonly #leases = new Map<string, LeaseEntry[]>()
   readonly #leaseBytes = new Set<string>()
   #shown: Map<string, ParcelInfo> | null = null
@@ -106,8 +108,10 @@ export class Parcels {
     } else if (isKind(record, 'lease')) {
       this.#lease(record.body.entry)
     } else if (isKind(record, 'annex')) {
-      if (record.body.purpose !== ANNEX_PURPOSE.REISSUED_MAP) return
-      this.#annex({ ...record.body, device: author, ...stamp })
+      const { purpose } = record.body
+      const annex = { ...record.body, device: author, ...stamp }
+      if (purpose === ANNEX_PURPOSE.REISSUED_MAP) this.#annex(this.#annexes, annex)
+      else if (purpose === ANNEX_PURPOSE.RESUME_PACK) this.#annex(this.#packs, annex)
     }
   }
 
@@ -162,6 +166,12 @@ export class Parcels {
     return [...(this.#annexes.get(version.toString('hex'))?.values() ?? [])]
   }
 
+  /** Resume packs of a version, the newest of each device; of these the latest first. */
+  packs(version: Buffer): AnnexInfo[] {
+    const packs = [...(this.#packs.get(version.toString('hex'))?.values() ?? [])]
+    return packs.sort((a, b) => laterOf(b, a))
+  }
+
   leaseEntries(id: Buffer): readonly LeaseEntry[] {
     return this.#leases.get(id.toString('hex')) ?? []
   }
@@ -206,8 +216,8 @@ export class Parcels {
     if (known === undefined || laterOf(version, known) > 0 === isNewer) versions.set(id, version)
   }
 
-  #annex(annex: AnnexInfo & Stamp): void {
-    const annexes = entryOf(this.#annexes, annex.version.toString('hex'))
+  #annex(all: Map<string, Map<string, AnnexInfo & Stamp>>, annex: AnnexInfo & Stamp): void {
+    const annexes = entryOf(all, annex.version.toString('hex'))
     const device = annex.device.toString('hex')
     const known = annexes.get(device)
     const newer = known === undefined ? 1 : annex.serial - known.serial || laterOf(annex, known)

@@ -95,6 +95,11 @@ export abstract class RegistryView extends ReadyResource {
     return this.view.parcels.annexes(version)
   }
 
+  /** Resume packs of a version, one a device at most, the latest first. */
+  packs(version: Buffer): AnnexInfo[] {
+    return this.view.parcels.packs(version)
+  }
+
   /** In any order: `LeaseChain` puts them in order. */
   leaseEntries(parcel: Buffer): readonly LeaseEntry[] {
     return this.view.parcels.leaseEntries(parcel)

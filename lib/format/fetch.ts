@@ -1,5 +1,5 @@
 /**
- * Messages of the channel `hyperparcel/fetch`, version 1, between two devices of a fleet; the channel opens with
+ * Messages of the channel `hyperparcel/fetch`, version 2, between two devices of a fleet; the channel opens with
  * the version. Byte tables are in `README.md`.
  *
  * All of it comes from a peer: counts and sizes are checked before anything is allocated. Decoded buffers are
@@ -10,7 +10,7 @@ import { blob, bool, bytes32, invalid, list, optional, struct, type Codec } from
 import { uint as anyUint } from './fields.ts'
 
 export const FETCH_PROTOCOL = 'hyperparcel/fetch'
-export const FETCH_VERSION = 1
+export const FETCH_VERSION = 2
 
 /** Runs in one `have`; more go in further messages. */
 export const HAVE_RUNS_MAX = 1024
@@ -18,6 +18,9 @@ export const HAVE_RUNS_MAX = 1024
 const NODES_MAX = 128
 const SIGNATURE_BYTES_MAX = 256
 const MANIFEST_BYTES_MAX = 4096
+/** Demand 0, working set 1, proactive 2, hoard 3. */
+export const RANK_MAX = 3
+export const LATER_MS_MAX = 600_000
 
 /** Tell me what you have of that log, now and when it changes; or stop telling me. */
 export interface Want {
@@ -44,8 +47,21 @@ export interface BlockRequest {
   index: number
   /** Tree nodes that the sender lacks to verify the block. */
   nodes: number
-  /** Somebody waits for it: before all requests that are not. */
-  demand: boolean
+  /** How urgent: 0 (somebody waits for it) is answered before 1, and so on to `RANK_MAX`. */
+  rank: number
+}
+
+/** That request is more urgent than it was. */
+export interface Raise {
+  id: number
+  rank: number
+}
+
+/** Not now: ask again after that time. */
+export interface Later {
+  id: number
+  /** Milliseconds, at most `LATER_MS_MAX`. */
+  ms: number
 }
 
 export interface LengthRequest {
@@ -70,7 +86,7 @@ export interface Proof {
   manifest: Buffer | null
 }
 
-/** `unavailable`, `cancel` and `raise` (that request is for somebody who waits, after all). */
+/** `unavailable` and `cancel`. */
 export interface ById {
   id: number
 }
@@ -85,6 +101,20 @@ export const uint: Codec<number> = {
     return value
   }
 }
+
+function upTo(max: number, what: string): Codec<number> {
+  return {
+    preencode: uint.preencode,
+    encode: uint.encode,
+    decode(state) {
+      const value = uint.decode(state)
+      if (value > max) throw invalid(`${what} is too large`)
+      return value
+    }
+  }
+}
+
+const rank = upTo(RANK_MAX, 'A rank')
 
 export const node: Codec<WireNode> = struct({ index: uint, size: uint, hash: bytes32 })
 const nodes = list(node, NODES_MAX)
@@ -105,7 +135,7 @@ export const FETCH_MESSAGES = {
     log: bytes32,
     index: uint,
     nodes: uint,
-    demand: bool
+    rank
   }),
   lengthRequest: struct<LengthRequest>({ id: uint, log: bytes32, from: uint }),
   proof: struct<Proof>({
@@ -125,5 +155,6 @@ export const FETCH_MESSAGES = {
   }),
   unavailable: struct<ById>({ id: uint }),
   cancel: struct<ById>({ id: uint }),
-  raise: struct<ById>({ id: uint })
+  raise: struct<Raise>({ id: uint, rank }),
+  later: struct<Later>({ id: uint, ms: upTo(LATER_MS_MAX, 'A time to wait') })
 } as const

@@ -124,7 +124,7 @@ export interface VersionBody {
 }
 
 /** What an annex says of its version. Numbers are final; others are of later releases. */
-export const ANNEX_PURPOSE = { REISSUED_MAP: 1 } as const
+export const ANNEX_PURPOSE = { REISSUED_MAP: 1, RESUME_PACK: 2 } as const
 
 /** The author offers an annex of a version: a hint, checked by whoever uses it. */
 export interface AnnexBody {

@@ -12,12 +12,14 @@ export const KIND = {
   VERSION: 3,
   STATE: 4,
   REGISTRY: 5,
-  /** Annexes; their payload says which. So far: reissued maps. */
+  /** Annexes; their payload says which. So far: reissued maps, heads of resume packs. */
   ANNEX: 6,
-  /** Reserved: pin lists of caches, not sealed. */
+  /** Never used: pin lists are documents of their own, `pin-list.ts`. */
   PIN_LIST: 7,
   /** A registry record of kind `key-epoch`, not sealed: whoever may open it does not have the key yet. */
-  KEY_EPOCH: 8
+  KEY_EPOCH: 8,
+  /** A segment of a resume pack: laid out as any segment, but no map names it and no dedup index knows it. */
+  PACK: 9
 } as const
 
 export const BLOCK_HEADER_BYTES = 8

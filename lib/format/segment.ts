@@ -35,22 +35,23 @@ export function writeSegmentHeader(
   block: Buffer,
   keyEpoch: number,
   chunks: number,
-  compression: number
+  compression: number,
+  kind: number = KIND.SEGMENT
 ): void {
-  writeBlockHeader(block, KIND.SEGMENT, keyEpoch)
+  writeBlockHeader(block, kind, keyEpoch)
   block.writeUInt8(chunks, 8)
   block.writeUInt8(compression, 9)
   block.writeUInt16LE(0, 10)
 }
 
 /** Cuts a block into its parts, without copying. Throws `FORMAT_INVALID` when it is no segment. */
-export function layoutSegment(block: Buffer): SegmentLayout {
+export function layoutSegment(block: Buffer, wanted: number = KIND.SEGMENT): SegmentLayout {
   const { kind, keyEpoch } = readBlockHeader(block)
   const chunks = block.byteLength > SEGMENT_HEADER_BYTES ? block.readUInt8(8) : 0
   const idsAt = SEGMENT_HEADER_BYTES + NONCE_BYTES
   const dataAt = idsAt + chunks * CHUNK_ID_BYTES + TAG_BYTES
   if (
-    kind !== KIND.SEGMENT ||
+    kind !== wanted ||
     chunks === 0 ||
     chunks > SEGMENT_CHUNKS_MAX ||
     block.byteLength > SEGMENT_BYTES_MAX ||

@@ -9,7 +9,7 @@
  * One WantedBlock for each (log, index), however many jobs want it.
  */
 import type { Source } from './source.ts'
-import { RANK, type LogWatch, type WantedBlock } from './watch.ts'
+import type { LogWatch, WantedBlock } from './watch.ts'
 
 export class Blocks {
   /** By rank, those that were asked for in vain before the others: 2 × rank + (retried ? 0 : 1). */
@@ -29,7 +29,6 @@ export class Blocks {
         log: watch.id,
         index,
         rank,
-        demand: rank === RANK.demand,
         jobs: new Set(),
         asked: new Map(),
         retried: false,
@@ -39,6 +38,11 @@ export class Blocks {
       this.#queue(block)
     } else if (rank < block.rank) this.#raise(block, rank)
     return block
+  }
+
+  /** Is nothing queued? */
+  get empty(): boolean {
+    return this.#queues.every((queue) => queue.size === 0)
   }
 
   /** Queued blocks in the order in which they should be asked for. */
@@ -76,19 +80,19 @@ export class Blocks {
   /** That source will not answer. */
   lost(block: WantedBlock, source: Source): void {
     block.asked.delete(source)
-    if (block.place === 'asked' && block.asked.size === 0) this.retry(block)
+    if (block.asked.size === 0 && block.place !== 'done') this.retry(block)
   }
 
   /** Others may be asked too. */
   retry(block: WantedBlock): void {
+    this.#leave(block)
     block.retried = true
     this.#queue(block)
   }
 
   /** Nobody wants it any more, or it is here. */
   drop(block: WantedBlock): void {
-    if (block.place === 'queued') this.#queueOf(block).delete(block)
-    if (block.place === 'parked') block.watch.parked.delete(block)
+    this.#leave(block)
     block.place = 'done'
     block.watch.blocks.delete(block.index)
     for (const [source, id] of block.asked) source.cancel(id)
@@ -97,13 +101,17 @@ export class Blocks {
 
   /** Somebody wants it more urgently than those before. */
   #raise(block: WantedBlock, rank: number): void {
-    const raised = !block.demand && rank === RANK.demand
-    if (block.place === 'queued') this.#queueOf(block).delete(block)
+    const { place } = block
+    this.#leave(block)
     block.rank = rank
-    block.demand = rank === RANK.demand
-    if (block.place === 'queued') this.#queue(block)
-    if (!raised) return
-    for (const [source, id] of block.asked) source.channel.send.raise({ id })
+    // A silent source may be asked for what somebody waits for.
+    if (place === 'queued' || place === 'parked') this.#queue(block)
+    for (const [source, id] of block.asked) source.raise(id, rank)
+  }
+
+  #leave(block: WantedBlock): void {
+    if (block.place === 'queued') this.#queueOf(block).delete(block)
+    if (block.place === 'parked') block.watch.parked.delete(block)
   }
 
   #queueOf(block: WantedBlock): Set<WantedBlock> {

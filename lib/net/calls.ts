@@ -56,6 +56,11 @@ export class PeerCalls {
     this.#handlers = handlers
   }
 
+  /** No call is under way, in either direction. */
+  get idle(): boolean {
+    return this.#pending.size === 0 && this.#running.size === 0
+  }
+
   /** Rejects with the far side's error, with `PEER_UNREACHABLE` when it goes away, or with the signal's reason. */
   async call(
     method: string,

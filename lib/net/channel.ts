@@ -31,6 +31,8 @@ export interface MessageChannel<T extends Table> {
   /** False while the stream asks to wait for `ondrain`. */
   readonly drained: boolean
   readonly closed: boolean
+  /** What is sent meanwhile goes out together. */
+  together(send: () => void): void
   close(): void
 }
 
@@ -79,6 +81,14 @@ export function openChannel<T extends Table>(
     },
     get closed() {
       return channel.closed
+    },
+    together(sendAll) {
+      mux.cork()
+      try {
+        sendAll()
+      } finally {
+        mux.uncork()
+      }
     },
     close: () => channel.close()
   }

@@ -1,4 +1,7 @@
-/** What went over the wire with one peer, over all its connections. */
+/** How a device is reached: directly on a local network, or over Hyperswarm. */
+export type LinkKind = 'lan' | 'wan'
+
+/** What went over the wire with one peer, over all its connections of one kind, or of both. */
 export interface PeerCounters {
   bytesIn: number
   bytesOut: number
@@ -9,8 +12,12 @@ export interface PeerCounters {
   demandBytesIn: number
   blocksOut: number
   blockBytesOut: number
-  /** Blocks that came although they were here already. */
+  /** Blocks that came although nobody waited for them any more. */
   blocksWasted: number
+  /** Blocks asked of it because another was late. */
+  hedges: number
+  /** Of these, those that it sent first. */
+  hedgesWon: number
 }
 
 export function createCounters(): PeerCounters {
@@ -22,6 +29,12 @@ export function createCounters(): PeerCounters {
     demandBytesIn: 0,
     blocksOut: 0,
     blockBytesOut: 0,
-    blocksWasted: 0
+    blocksWasted: 0,
+    hedges: 0,
+    hedgesWon: 0
   }
+}
+
+export function addCounters(to: PeerCounters, more: PeerCounters): void {
+  for (const name of Object.keys(to) as (keyof PeerCounters)[]) to[name] += more[name]
 }

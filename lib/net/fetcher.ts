@@ -1,11 +1,11 @@
 /**
  * Gets blocks and lengths of logs from peers. The tables are in `blocks.ts`, `jobs.ts` and `lengths.ts`; what to
- * request next from whom is decided by `choose.ts`; this file carries it out and watches the time.
+ * request next from whom is decided by `choose.ts`, this file carries it out, `lateness.ts` watches the time.
  *
  * Invariants
  * - A block is done when it is verified and stored, from wherever it came.
  * - A block is never asked for twice from one source while an answer may still come.
- * - What a silent source owes may be asked for elsewhere; its late answers still count.
+ * - What a silent or late source owes may be asked for elsewhere; its late answers still count.
  *
  * Applying proofs of blocks needs no order: each is verified against nodes that were in the tree when it was
  * asked for, and Hypercore stores those of one log in groups under its lock.
@@ -13,29 +13,27 @@
 import safetyCatch from 'safety-catch'
 import type { Clock } from '../base/clock.ts'
 import { HyperparcelError } from '../base/errors.ts'
-import type { Have, Proof } from '../format/fetch.ts'
-import type {
-  BlockFetcher,
-  FetchOptions,
-  FetchPriority,
-  Log,
-  LogStorePort
-} from '../store/ports.ts'
+import type { Have, Later, Proof } from '../format/fetch.ts'
+import type { BlockFetcher, FetchOptions, FetchPriority, LogStorePort } from '../store/ports.ts'
 import { Blocks } from './blocks.ts'
-import { choose } from './choose.ts'
+import { choose, DEMAND_BYTES, REQUESTS_MAX, type Choice, type ChoiceLimits } from './choose.ts'
+import { catchUp } from './follow.ts'
 import { Jobs } from './jobs.ts'
 import { KnownNodes } from './known-nodes.ts'
+import { Lateness } from './lateness.ts'
 import { Lengths } from './lengths.ts'
+import { Limits } from './limits.ts'
 import { ReadAhead } from './read-ahead.ts'
-import type { Pending, Source } from './source.ts'
+import type { Pending, PendingBlock, Source } from './source.ts'
 import { toLogProof } from './to-log-proof.ts'
-import { RANK, type LogWatch, type WantedBlock } from './watch.ts'
+import { FOREGROUND, RANK, type LogWatch, type WantedBlock } from './watch.ts'
 
 /** Blocks looked at in one decision. */
 const CHOICE_MAX = 256
-/** Blocks handed to one catch-up job of a followed log. */
-const CATCH_UP_MAX = 256
-const CHECK_INTERVAL_MS = 250
+/** Of all bytes, what may be asked of far sources just to know how fast they are. */
+const PROBE_SHARE = 0.02
+/** Looks at what the limits allow are not further apart. */
+const LIMIT_LOOK_MS = 1000
 
 export interface FetcherOptions {
   store: LogStorePort
@@ -47,6 +45,8 @@ export interface FetcherOptions {
 }
 
 export class Fetcher implements BlockFetcher {
+  /** What transfers may take. */
+  readonly limits = new Limits()
   readonly #opts: FetcherOptions
   readonly #watches = new Map<string, LogWatch>()
   readonly #opening = new Map<string, Promise<LogWatch>>()
@@ -54,21 +54,31 @@ export class Fetcher implements BlockFetcher {
   readonly #blocks: Blocks
   readonly #jobs: Jobs
   readonly #lengths: Lengths
+  readonly #lateness: Lateness
   readonly #closing = new AbortController()
   #scheduled = false
-  #timer: NodeJS.Timeout | null = null
+  /** A look at what the limits allow is planned. */
+  #awaitingLimit = false
 
   constructor(opts: FetcherOptions) {
     this.#opts = opts
     this.#blocks = new Blocks(() => this.#schedule())
     this.#lengths = new Lengths({
       sources: this.#sources,
-      nowMs: () => opts.clock.monotonic(),
-      onasked: () => this.#startTimer(),
+      onasked: () => this.#lateness.start(),
       onviolation: (source, what) => this.#violation(source, what),
       onconflict: (log, source) => opts.onconflict(log, source)
     })
     this.#jobs = new Jobs(this.#blocks, (watch) => this.#lengths.ask(watch))
+    this.limits.on('change', () => this.#schedule())
+    this.#lateness = new Lateness({
+      clock: opts.clock,
+      sources: this.#sources,
+      blocks: this.#blocks,
+      signal: this.#closing.signal,
+      lost: (source, pending) => this.#lost(source, pending),
+      changed: () => this.#unparkAll()
+    })
   }
 
   async fetch(key: Buffer, indexes: number[], opts: FetchOptions): Promise<void> {
@@ -107,7 +117,7 @@ export class Fetcher implements BlockFetcher {
     const watch = await this.watch(key)
     watch.follow = priority
     this.#lengths.ask(watch)
-    void this.#catchUp(watch)
+    void catchUp(watch, this.#closing.signal, (...args) => this.fetch(...args))
   }
 
   async unfollow(key: Buffer): Promise<void> {
@@ -139,9 +149,11 @@ export class Fetcher implements BlockFetcher {
   /** Connected peers that have all of [start, end) of a log durably. */
   holders(key: Buffer, start: number, end: number): Buffer[] {
     const id = key.toString('hex')
-    return [...this.#sources]
+    const keys = [...this.#sources]
       .filter((source) => source.logs.get(id)?.blocks.covers(start, end))
       .map((source) => source.key)
+    // A peer with two links is one holder.
+    return keys.filter((key, i) => keys.findIndex((other) => other.equals(key)) === i)
   }
 
   addSource(source: Source): void {
@@ -169,7 +181,9 @@ export class Fetcher implements BlockFetcher {
   }
 
   onproof(source: Source, message: Proof): void {
-    const pending = source.answered(message.id, this.#opts.clock.monotonic())
+    const bytes = message.block?.value.byteLength ?? null
+    if (bytes !== null && !source.free) this.limits.down.used(bytes, this.#opts.clock.monotonic())
+    const pending = source.answered(message.id, bytes)
     if (pending === null) {
       if (message.block !== null) source.counters.blocksWasted++
     } else if (pending?.kind === 'block' && message.block !== null && message.upgrade === null) {
@@ -184,7 +198,7 @@ export class Fetcher implements BlockFetcher {
   }
 
   onunavailable(source: Source, id: number): void {
-    const pending = source.answered(id, this.#opts.clock.monotonic())
+    const pending = source.answered(id, null)
     if (pending === undefined) return this.#violation(source, 'answers what nobody asked')
     if (pending === null) return
     if (pending.kind === 'block') {
@@ -197,11 +211,19 @@ export class Fetcher implements BlockFetcher {
     this.#schedule()
   }
 
+  /** That source wants to be asked for bulk later. */
+  onlater(source: Source, { id, ms }: Later): void {
+    const pending = source.answered(id, null)
+    if (pending === undefined) return this.#violation(source, 'answers what nobody asked')
+    source.pause(ms)
+    void this.#opts.clock.sleep(ms, this.#closing.signal).then(() => this.#schedule(), safetyCatch)
+    if (pending !== null) this.#lost(source, pending)
+  }
+
   close(): void {
     if (this.#closing.signal.aborted) return
     const err = new HyperparcelError('NETWORK_CLOSED', 'The network is closed')
     this.#closing.abort(err)
-    if (this.#timer !== null) clearInterval(this.#timer)
     for (const watch of this.#watches.values()) {
       for (const job of watch.jobs) this.#jobs.abandon(job, err)
       for (const waiter of watch.waiters) waiter.reject(err)
@@ -243,25 +265,7 @@ export class Fetcher implements BlockFetcher {
     for (const waiter of watch.waiters) if (watch.log.length >= waiter.length) waiter.resolve()
     for (const job of watch.jobs) if (job.needsLength) this.#jobs.advance(job)
     this.#lengths.ask(watch)
-    void this.#catchUp(watch)
-  }
-
-  async #catchUp(watch: LogWatch): Promise<void> {
-    if (watch.catchingUp) return
-    watch.catchingUp = true
-    const { signal } = this.#closing
-    try {
-      for (let at = 0; watch.follow !== null;) {
-        const indexes = await missing(watch.log, at, CATCH_UP_MAX)
-        if (indexes.length === 0) break
-        await this.fetch(watch.key, indexes, { priority: watch.follow, signal })
-        at = indexes.at(-1)! + 1
-      }
-    } catch (err) {
-      safetyCatch(err)
-    } finally {
-      watch.catchingUp = false
-    }
+    void catchUp(watch, this.#closing.signal, (...args) => this.fetch(...args))
   }
 
   #readAhead(watch: LogWatch, indexes: number[]): void {
@@ -288,34 +292,67 @@ export class Fetcher implements BlockFetcher {
 
   #run(): void {
     const sources = [...this.#sources]
-    let room = 0
-    for (const { window, inFlight } of sources) room += Math.max(0, window.demand - inFlight)
+    const room = sources.reduce((sum, source) => sum + roomOf(source), 0)
     if (room === 0) return
-    const blocks = this.#blocks.mostUrgent(Math.min(CHOICE_MAX, 2 * room))
-    const { requests, hopeless } = choose(blocks, sources)
+    // With several sources, blocks that wait for a faster one are passed over.
+    const max = Math.min(CHOICE_MAX, sources.length === 1 ? room : 8 * room)
+    const blocks = this.#blocks.mostUrgent(max)
+    const { requests, hopeless, idle } = choose(blocks, sources, this.#allowed())
     for (const block of hopeless) this.#blocks.park(block)
-    for (const { block, source } of requests) this.#request(source, block)
+    for (const source of new Set(requests.map((request) => request.source))) {
+      source.channel.together(() => {
+        for (const request of requests) if (request.source === source) this.#request(request)
+      })
+    }
+    if (idle.length > 0) this.#onidle(idle, blocks.length < max)
+    if (requests.length > 0) this.#lateness.start()
     if (hopeless.length > 0) this.#schedule()
   }
 
-  #request(source: Source, block: WantedBlock): void {
-    const { index, demand, watch } = block
-    const askedAtMs = this.#opts.clock.monotonic()
-    const nodes = watch.nodes.missing(index, watch.log.length)
-    const id = source.ask({ kind: 'block', block, nodes, askedAtMs })
+  #request({ block, source, probe }: Choice<WantedBlock, Source>['requests'][number]): void {
+    if (probe) source.probeBytes -= source.blockBytes
+    const nodes = block.watch.nodes.missing(block.index, block.watch.log.length)
+    const id = source.askBlock(block, nodes)
     this.#blocks.asked(block, source, id)
-    source.channel.send.blockRequest({ id, log: watch.key, index, nodes, demand })
-    this.#startTimer()
+  }
+
+  #allowed(): ChoiceLimits {
+    const { down, metered } = this.limits
+    let underWay = 0
+    for (const source of this.#sources) if (!source.free) underWay += source.inFlightBytes
+    const bulkBytes = down.allowance(this.#opts.clock.monotonic()) - underWay
+    return { bulkBytes, rankMax: metered ? FOREGROUND : RANK.hoard }
+  }
+
+  /** These could send more: because nothing more is wanted, or because the limits hold it back. */
+  #onidle(idle: Source[], all: boolean): void {
+    const { down } = this.limits
+    const nowMs = this.#opts.clock.monotonic()
+    const { bulkBytes } = this.#allowed()
+    if (all || bulkBytes <= 0) for (const source of idle) source.path.limited()
+    if (bulkBytes > 0) {
+      if (all) down.idle()
+      return
+    }
+    if (this.#awaitingLimit || this.#blocks.empty) return
+    this.#awaitingLimit = true
+    const waitMs = Math.min(LIMIT_LOOK_MS, down.waitMs(nowMs, down.allowance(nowMs) - bulkBytes))
+    void this.#opts.clock.sleep(waitMs, this.#closing.signal).then(() => {
+      this.#awaitingLimit = false
+      this.#schedule()
+    }, safetyCatch)
   }
 
   async #onblock(
     source: Source,
-    { block, nodes }: Pending & { kind: 'block' },
+    { block, nodes, demand, hedge }: PendingBlock,
     message: Proof
   ): Promise<void> {
     const { watch, index } = block
     const answer = message.block!
     const right = answer.index === index && answer.nodes.length <= nodes
+    // Of several that were asked for it: storing it makes it done.
+    const first = block.place !== 'done'
     let applied = false
     try {
       applied = right && (await watch.log.apply(toLogProof(message)))
@@ -331,7 +368,11 @@ export class Fetcher implements BlockFetcher {
     watch.nodes.add(index, answer.nodes.length)
     source.counters.blocksIn++
     source.counters.blockBytesIn += answer.value.byteLength
-    if (block.demand) source.counters.demandBytesIn += answer.value.byteLength
+    if (demand) source.counters.demandBytesIn += answer.value.byteLength
+    if (hedge && first) source.counters.hedgesWon++
+    for (const other of this.#sources) {
+      if (other !== source) other.probeBytes += answer.value.byteLength * PROBE_SHARE
+    }
     if (watch.blocks.get(index) === block) this.#jobs.finish(block)
     this.#schedule()
   }
@@ -342,36 +383,8 @@ export class Fetcher implements BlockFetcher {
     else this.#blocks.lost(pending.block, source)
   }
 
-  #startTimer(): void {
-    this.#timer ??= setInterval(() => this.#tick(), CHECK_INTERVAL_MS).unref()
-  }
-
-  #tick(): void {
-    const nowMs = this.#opts.clock.monotonic()
-    let busy = false
-    for (const source of this.#sources) {
-      const changed = source.check(nowMs)
-      if (source.silent) this.#onsilent(source)
-      else if (changed) for (const watch of this.#watches.values()) this.#blocks.unpark(watch)
-      for (const id of source.overdue(nowMs)) {
-        const pending = source.pending.get(id)!
-        source.cancel(id)
-        this.#lost(source, pending)
-      }
-      busy ||= source.pending.size > 0
-    }
-    if (busy || this.#timer === null) return
-    clearInterval(this.#timer)
-    this.#timer = null
-  }
-
-  #onsilent(source: Source): void {
-    for (const pending of source.pending.values()) {
-      if (pending.kind === 'length') this.#lengths.lost(pending.watch, source)
-      else if (pending.block.place === 'asked' && allSilent(pending.block)) {
-        this.#blocks.retry(pending.block)
-      }
-    }
+  #unparkAll(): void {
+    for (const watch of this.#watches.values()) this.#blocks.unpark(watch)
   }
 
   #violation(source: Source, what: string): void {
@@ -379,17 +392,8 @@ export class Fetcher implements BlockFetcher {
   }
 }
 
-function allSilent(block: WantedBlock): boolean {
-  for (const source of block.asked.keys()) if (!source.silent) return false
-  return true
-}
-
-async function missing(log: Log, from: number, max: number): Promise<number[]> {
-  const indexes: number[] = []
-  let index = await log.firstMissing(from, log.length)
-  while (index !== -1 && indexes.length < max) {
-    indexes.push(index)
-    index = await log.firstMissing(index + 1, log.length)
-  }
-  return indexes
+/** How many requests more it may get, at most. */
+function roomOf(source: Source): number {
+  const bytes = source.windowBytes + DEMAND_BYTES - source.inFlightBytes
+  return Math.max(0, Math.min(REQUESTS_MAX - source.inFlight, Math.ceil(bytes / source.blockBytes)))
 }

@@ -9,7 +9,6 @@ import { toLogProof } from './to-log-proof.ts'
 
 export interface LengthsOptions {
   sources: ReadonlySet<Source>
-  nowMs(): number
   onasked(): void
   onviolation(source: Source, what: string): void
   onconflict(log: Buffer, source: Source): void
@@ -37,8 +36,7 @@ export class Lengths {
     if (best === null) return
     const from = log.length
     watch.lengthAskedFrom = best
-    const id = best.ask({ kind: 'length', watch, from, askedAtMs: this.#opts.nowMs() })
-    best.channel.send.lengthRequest({ id, log: watch.key, from })
+    best.askLength(watch, from)
     this.#opts.onasked()
   }
 

@@ -1,8 +1,10 @@
 /**
- * One Hyperswarm for the daemon. The connection's Noise key is the device key, so a connection proves who it is.
+ * One Hyperswarm and one `Lan` for the daemon. A connection's Noise key is the device key, so a connection proves
+ * who it is, whichever way it came.
  *
- * Who calls whom: hyperswarm ─connection▶ Network ─▶ Peer (fetch channel: Source for the Fetcher, PeerServer;
- * calls). Candidates get no Peer: on their connections only blind-pairing (attached to `swarm`) answers.
+ * Who calls whom: hyperswarm or Lan ─connection▶ Network ─▶ Peers ─▶ Peer ─▶ Link (fetch channel: Source for the
+ * Fetcher, PeerServer; calls). Candidates get no Peer: on their connections only blind-pairing (attached to
+ * `pairingSwarm`) answers.
  *
  * Invariants
  * - A stranger gets no connection: the firewall rejects it, without remembering it (a remembered rejection
@@ -19,24 +21,39 @@ import safetyCatch from 'safety-catch'
 import { withDeadline } from '../base/deadline.ts'
 import { systemClock, type Clock } from '../base/clock.ts'
 import type { HyperparcelError } from '../base/errors.ts'
+import type { Endpoint } from '../format/lan.ts'
 import type { LogStore } from '../store/log-store.ts'
 import type { BlockFetcher, FetchPriority, Log } from '../store/ports.ts'
 import { Admission } from './admission.ts'
 import type { PeerReply } from './calls.ts'
 import { unreachable, type PeerHandlers } from './calls.ts'
-import { createCounters, type PeerCounters } from './counters.ts'
+import { Candidates } from './candidates.ts'
+import type { LinkKind } from './counters.ts'
 import { Fetcher } from './fetcher.ts'
-import { Peer } from './peer.ts'
+import type { Limits } from './limits.ts'
+import type { LanIdentity, LanTarget } from './lan/hello.ts'
+import { Lan } from './lan/lan.ts'
+import { Locals } from './local-source.ts'
+import { PairingSwarm } from './pairing-swarm.ts'
+import type { Peer, PeerStatus } from './peer.ts'
+import { Peers } from './peers.ts'
 import { Reconnector } from './reconnect.ts'
 import type { Source } from './source.ts'
 
-/** A candidate that did not become a device by then is disconnected. */
-/** Of our DHT socket, or another one where it is taken. Not HyperDHT's own default, which `hyperparcel dht` listens on. */
+/** Of our DHT socket and of TCP on local networks; others where taken. `hyperparcel dht` has HyperDHT's own default. */
 const PORT = 49757
-const CANDIDATE_MS = 60_000
 const CALL_TIMEOUT_MS = 10_000
 /** A polite goodbye to a DHT that does not answer may take that long. */
 const DESTROY_MS = 1000
+
+export interface LocalNetworkOptions {
+  /** Names of the only ones to use; else all with a private address. With a DHT on loopback: loopback alone. */
+  interfaces?: string[]
+  /** Other names under which this device can be called, by candidates. */
+  identities?(): LanIdentity[]
+  /** Who is looked for, besides the fleet's devices. */
+  targets?(): LanTarget[]
+}
 
 export interface NetworkOptions {
   /** The device key. */
@@ -53,19 +70,17 @@ export interface NetworkOptions {
   pairingOpen?(): boolean
   /** Which logs a fleet device may have. */
   mayServe(peer: Buffer, log: Buffer): boolean
+  /** A peer got a block. */
+  onserved?(log: Buffer, block: number): void
   handlers?: PeerHandlers
+  /** Find and call devices on local networks; null or absent: Hyperswarm alone. */
+  lan?: LocalNetworkOptions | null
   clock?: Clock
   /** How long a candidate may stay connected, milliseconds. */
   candidateMs?: number
 }
 
-export interface PeerStatus extends PeerCounters {
-  publicKey: Buffer
-  /** Null before anything was measured. */
-  rttMs: number | null
-  /** Milliseconds since the epoch. */
-  connectedAt: number
-}
+export type { PeerStatus } from './peer.ts'
 
 export interface CallOptions {
   attachment?: Buffer
@@ -75,16 +90,19 @@ export interface CallOptions {
 }
 
 export class Network extends ReadyResource {
-  /** For blind-pairing. */
   swarm!: Hyperswarm
+  /** For blind-pairing. */
+  pairingSwarm!: PairingSwarm
+  /** What lies nearby and has blocks. */
+  readonly locals: Locals
   readonly #opts: NetworkOptions
   readonly #clock: Clock
   readonly #admission: Admission
   readonly #fetcher: Fetcher
   readonly #reconnector: Reconnector
-  readonly #peers = new Map<string, Peer>()
-  readonly #candidates = new Map<Connection, NodeJS.Timeout>()
-  readonly #counters = new Map<string, PeerCounters>()
+  readonly #peers: Peers
+  readonly #lan: Lan | null
+  readonly #candidates: Candidates
   readonly #onlog: (log: Log) => void
   #topic: Buffer | null
   #discovery: Discovery | null = null
@@ -100,12 +118,35 @@ export class Network extends ReadyResource {
       pairingOpen: () => opts.pairingOpen?.() ?? false,
       clock: this.#clock
     })
+    this.#candidates = new Candidates(this.#admission, opts.candidateMs)
     this.#fetcher = new Fetcher({
       store: opts.store,
       clock: this.#clock,
       onviolation: (source, err) => this.#misbehaved(source.key, err),
       onconflict: (log, source: Source) => this.emit('conflict', log, source.key)
     })
+    this.#lan = opts.lan == null ? null : this.#createLan(opts.lan)
+    this.#peers = new Peers({
+      ownKey: opts.keyPair.publicKey,
+      store: opts.store,
+      fetcher: this.#fetcher,
+      handlers: opts.handlers ?? {},
+      clock: this.#clock,
+      mayServe: (peer, log) => opts.mayServe(peer, log),
+      onserved: opts.onserved,
+      endpoints: () => this.lanEndpoints,
+      onendpoints: (publicKey, endpoints) => this.#lan?.told(publicKey, endpoints),
+      onadd: (publicKey) => this.emit('peer-add', publicKey),
+      onremove: (publicKey) => {
+        this.emit('peer-remove', publicKey)
+        this.#reconnector.wake()
+      },
+      onlost: (publicKey, kind) => {
+        if (kind === 'lan') this.#lan?.lost(publicKey)
+      },
+      onviolation: (publicKey, err) => this.#misbehaved(publicKey, err)
+    })
+    this.locals = new Locals(this.#fetcher)
     this.#reconnector = new Reconnector({
       clock: this.#clock,
       missing: () => this.#missing(),
@@ -114,9 +155,14 @@ export class Network extends ReadyResource {
       refresh: () => void this.#discovery?.refresh().catch(safetyCatch)
     })
     this.#onlog = (log) => {
-      for (const peer of this.#peers.values()) peer.server?.onlog(log)
+      this.#peers.onlog(log)
       if (log.writable) this.#fetcher.watch(log.key).catch(safetyCatch)
     }
+  }
+
+  /** What transfers may take. */
+  get limits(): Limits {
+    return this.#fetcher.limits
   }
 
   get fetcher(): BlockFetcher {
@@ -135,21 +181,25 @@ export class Network extends ReadyResource {
         : {}),
       firewall: (publicKey) => this.#admission.roleOf(publicKey) === 'stranger'
     })
-    this.swarm.on('connection', (connection: Connection) => this.#onconnection(connection))
+    this.pairingSwarm = new PairingSwarm(this.swarm)
+    this.swarm.on('connection', (connection: Connection) => this.#onconnection(connection, 'wan'))
     this.swarm.on('ban', (info: PeerInfo) => this.#forget(info))
     store.on('log', this.#onlog)
     // Peers may know more of an own log than we do: ask them about all.
     for (const log of await store.ownLogs()) this.#onlog(log)
     if (this.#topic !== null) this.#join(this.#topic)
     this.#reconnector.start()
+    this.#lan?.open()
   }
 
   protected override async _close(): Promise<void> {
     this.#reconnector.stop()
+    this.locals.close()
     this.#fetcher.close()
     this.#opts.store.off('log', this.#onlog)
-    for (const peer of this.#peers.values()) peer.close()
-    for (const timer of this.#candidates.values()) clearTimeout(timer)
+    this.#lan?.close()
+    this.#peers.close()
+    this.#candidates.close()
     if (!this.opened) return
     const polite = await Promise.race([
       this.swarm.destroy().then(
@@ -161,29 +211,23 @@ export class Network extends ReadyResource {
     if (!polite) await this.swarm.destroy({ force: true })
   }
 
-  /** Fleet devices that are connected. */
-  peers(): PeerStatus[] {
-    return [...this.#peers.values()].map((peer) => {
-      this.#countBytes(peer)
-      const { key: publicKey, rttMs, connectedAt, counters } = peer
-      return { publicKey, rttMs, connectedAt, ...counters }
-    })
+  /** Where this device can be called on local networks. */
+  get lanEndpoints(): Endpoint[] {
+    return this.#lan?.endpoints() ?? []
   }
 
-  /** With all peers since this was opened, those that are gone too. */
-  totals(): PeerCounters {
-    for (const peer of this.#peers.values()) this.#countBytes(peer)
-    const totals = createCounters()
-    for (const counters of this.#counters.values()) {
-      for (const name of Object.keys(totals) as (keyof PeerCounters)[]) {
-        totals[name] += counters[name]
-      }
-    }
-    return totals
+  /** Fleet devices that are connected, each once. */
+  peers(): PeerStatus[] {
+    return this.#peers.status()
+  }
+
+  /** Since this was opened, with peers that are gone too. */
+  get traffic(): Pick<Peers, 'counted' | 'totals'> {
+    return this.#peers
   }
 
   isConnected(publicKey: Buffer): boolean {
-    return this.#peers.get(publicKey.toString('hex'))?.calls != null
+    return this.#peers.get(publicKey)?.calls != null
   }
 
   /** This device belongs to a fleet from now on, or to another. */
@@ -197,19 +241,21 @@ export class Network extends ReadyResource {
 
   /** Who is a member, or what a peer may have, has changed: acts on it now. */
   membersChanged(): void {
-    for (const [connection, timer] of this.#candidates) {
-      if (this.#admission.roleOf(connection.remotePublicKey) !== 'member') continue
-      clearTimeout(timer)
-      this.#dropCandidate(connection)
-      this.#addPeer(connection)
-    }
-    for (const peer of this.#peers.values()) {
-      if (!this.#opts.isMember(peer.key)) {
+    for (const [connection, kind] of this.#candidates.promote()) this.#peers.add(connection, kind)
+    for (const peer of this.#peers.list()) {
+      if (this.#opts.isMember(peer.key)) peer.refresh()
+      else {
         this.swarm.leavePeer(peer.key)
-        peer.connection.destroy()
-      } else peer.server?.refresh()
+        this.#peers.drop(peer.key)
+      }
     }
     this.#reconnector.wake()
+    this.#lan?.wake()
+  }
+
+  /** By which names this device can be called on local networks has changed. */
+  identitiesChanged(): void {
+    this.#lan?.identitiesChanged()
   }
 
   /**
@@ -253,7 +299,7 @@ export class Network extends ReadyResource {
     return this.#fetcher.ensureLength(key, length, signal)
   }
 
-  /** Connected devices that have all of [start, end) of a log durably. */
+  /** Connected devices, and what lies nearby, that have all of [start, end) of a log durably. */
   holders(key: Buffer, start: number, end: number): Buffer[] {
     return this.#fetcher.holders(key, start, end)
   }
@@ -262,70 +308,44 @@ export class Network extends ReadyResource {
     this.#discovery = this.swarm.join(topic, { client: true, server: true })
   }
 
-  #onconnection(connection: Connection): void {
+  #onconnection(connection: Connection, kind: LinkKind): void {
     connection.on('error', () => {})
     const role = this.#admission.roleOf(connection.remotePublicKey)
-    if (role === 'member') this.#addPeer(connection)
-    else if (role === 'candidate') this.#addCandidate(connection)
-    else connection.destroy()
+    if (role === 'stranger') {
+      connection.destroy()
+      return
+    }
+    if (role === 'member') this.#peers.add(connection, kind)
+    else this.#candidates.add(connection, kind)
+    this.pairingSwarm.add(connection)
   }
 
-  #addCandidate(connection: Connection): void {
-    this.#admission.candidates++
-    const timer = setTimeout(
-      () => connection.destroy(),
-      this.#opts.candidateMs ?? CANDIDATE_MS
-    ).unref()
-    this.#candidates.set(connection, timer)
-    connection.on('close', () => this.#dropCandidate(connection))
-  }
-
-  #dropCandidate(connection: Connection): void {
-    const timer = this.#candidates.get(connection)
-    if (timer === undefined) return
-    clearTimeout(timer)
-    this.#candidates.delete(connection)
-    this.#admission.candidates--
-  }
-
-  #addPeer(connection: Connection): void {
-    const id = connection.remotePublicKey.toString('hex')
-    const before = this.#peers.get(id)
-    if (before !== undefined) this.#removePeer(id, before)
-    let counters = this.#counters.get(id)
-    if (counters === undefined) this.#counters.set(id, (counters = createCounters()))
-    const peer = new Peer({
-      connection,
-      connectedAt: this.#clock.now(),
-      store: this.#opts.store,
-      fetcher: this.#fetcher,
-      handlers: this.#opts.handlers ?? {},
-      counters,
-      mayServe: (log) => this.#opts.mayServe(connection.remotePublicKey, log),
-      onready: () => this.emit('peer-add', peer.key),
-      onviolation: (err) => this.#misbehaved(connection.remotePublicKey, err)
+  #createLan({ interfaces, identities, targets }: LocalNetworkOptions): Lan {
+    const { keyPair, bootstrap } = this.#opts
+    const others = () => this.#others().map((publicKey) => ({ secret: this.#topic!, publicKey }))
+    return new Lan({
+      keyPair,
+      choice: isOnLoopback(bootstrap) ? 'loopback' : (interfaces ?? 'private'),
+      port: PORT,
+      clock: this.#clock,
+      identities: () => {
+        const own = this.#topic === null ? [] : [{ secret: this.#topic, keyPair }]
+        return [...own, ...(identities?.() ?? [])]
+      },
+      targets: () => [...(this.#topic === null ? [] : others()), ...(targets?.() ?? [])],
+      isLinked: (key) => this.#peers.get(key)?.has('lan') ?? this.#candidates.has(key),
+      onconnection: (connection) => this.#onconnection(connection, 'lan'),
+      onstations: () => this.#peers.tellEndpoints(),
+      onproblem: (err) => this.emit('warning', err)
     })
-    this.#peers.set(id, peer)
-    connection.on('close', () => this.#removePeer(id, peer))
-  }
-
-  #removePeer(id: string, peer: Peer): void {
-    if (this.#peers.get(id) !== peer) return
-    this.#countBytes(peer)
-    this.#peers.delete(id)
-    peer.close()
-    this.emit('peer-remove', peer.key)
-    this.#reconnector.wake()
   }
 
   #misbehaved(publicKey: Buffer, err: HyperparcelError): void {
-    const id = publicKey.toString('hex')
-    const peer = this.#peers.get(id)
-    if (peer === undefined) return
+    if (this.locals.fail(publicKey, err)) return
+    if (this.#peers.get(publicKey) === undefined) return
     this.#admission.punish(publicKey)
-    this.#removePeer(id, peer)
-    peer.connection.destroy()
-    this.emit('misbehaved', peer.key, err)
+    this.#peers.drop(publicKey)
+    this.emit('misbehaved', publicKey, err)
   }
 
   /** Hyperswarm remembers whom the firewall rejected, for ever. */
@@ -336,18 +356,20 @@ export class Network extends ReadyResource {
   }
 
   #missing(): Buffer[] {
+    return this.#others().filter((key) => this.#peers.get(key) === undefined)
+  }
+
+  /** Devices to be connected with. */
+  #others(): Buffer[] {
+    const self = this.#opts.keyPair.publicKey
     const members = this.#opts.members?.() ?? []
-    return members.filter((key) => {
-      if (key.equals(this.#opts.keyPair.publicKey)) return false
-      return !this.#peers.has(key.toString('hex')) && !this.#admission.shunned(key)
-    })
+    return members.filter((key) => !key.equals(self) && !this.#admission.shunned(key))
   }
 
   #connected(publicKey: Buffer, signal: AbortSignal): Promise<Peer> {
-    const id = publicKey.toString('hex')
     return new Promise((resolve, reject) => {
       const look = () => {
-        const peer = this.#peers.get(id)
+        const peer = this.#peers.get(publicKey)
         if (peer?.calls == null) return false
         stop()
         resolve(peer)
@@ -365,14 +387,6 @@ export class Network extends ReadyResource {
       this.on('peer-add', look)
       this.swarm.joinPeer(publicKey)
     })
-  }
-
-  #countBytes(peer: Peer): void {
-    const { connection, counters } = peer
-    counters.bytesIn += connection.rawBytesRead - peer.bytesIn
-    counters.bytesOut += connection.rawBytesWritten - peer.bytesOut
-    peer.bytesIn = connection.rawBytesRead
-    peer.bytesOut = connection.rawBytesWritten
   }
 }
 

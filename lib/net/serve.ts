@@ -3,22 +3,39 @@
  *
  * Invariants
  * - Only logs that `mayServe` allows, and of these only what is durable.
- * - Demand requests are answered before all others. Answers are written only while the stream takes them, so
- *   what waits for a slow peer is its requests, at most `REQUESTS_MAX` of them.
+ * - Requests are answered strictly in the order of their ranks. Answers are written only while the stream takes
+ *   them, so what waits for a slow peer is its requests, at most `REQUESTS_MAX` of them.
  */
 import safetyCatch from 'safety-catch'
+import { systemClock, type Clock } from '../base/clock.ts'
 import { HyperparcelError } from '../base/errors.ts'
-import { HAVE_RUNS_MAX, type BlockRequest, type LengthRequest, type Want } from '../format/fetch.ts'
+import {
+  HAVE_RUNS_MAX,
+  LATER_MS_MAX,
+  RANK_MAX,
+  type BlockRequest,
+  type LengthRequest,
+  type Raise,
+  type Want
+} from '../format/fetch.ts'
 import type { BlockRun, Log, LogStorePort } from '../store/ports.ts'
+import { Backlog } from './backlog.ts'
 import type { FetchChannel } from './fetch-channel.ts'
 import type { PeerCounters } from './counters.ts'
+import { Limits } from './limits.ts'
+import { FOREGROUND } from './watch.ts'
 
 const WANTS_MAX = 65_536
 const REQUESTS_MAX = 1024
 /** Proofs in preparation at once. */
 const ACTIVE_MAX = 8
-/** Bytes of blocks handed to a stream that asks to wait: it works best when it always has a next one. */
-const BACKLOG_BYTES_MAX = 128 * 1024
+/** A proof in preparation counts as that many bytes handed to the stream. */
+const PROOF_BYTES = 64 * 1024
+/** A peer that would wait longer for what is in the background is told to ask later. */
+const HELD_MS_MAX = 1000
+const METERED_MS = 10_000
+/** What somebody waits for is handed over beyond what else may be, up to that. */
+const DEMAND_BYTES = 512 * 1024
 
 interface Wanted {
   key: Buffer
@@ -33,23 +50,36 @@ interface Wanted {
 export interface PeerServerOptions {
   store: LogStorePort
   mayServe(log: Buffer): boolean
+  onserved?: (log: Buffer, block: number) => void
   channel: FetchChannel
   counters: PeerCounters
   onviolation(err: HyperparcelError): void
+  /** What transfers may take. */
+  limits?: Limits
+  clock?: Clock
 }
 
 export class PeerServer {
   readonly #opts: PeerServerOptions
   readonly #wanted = new Map<string, Wanted>()
-  readonly #demand = new Map<number, BlockRequest>()
-  readonly #bulk = new Map<number, BlockRequest>()
+  /** By rank. */
+  readonly #queues = Array.from({ length: RANK_MAX + 1 }, () => new Map<number, BlockRequest>())
+  readonly #backlog = new Backlog()
+  readonly #limits: Limits
+  readonly #clock: Clock
+  readonly #onlimits = () => this.pump()
+  /** A look at what the limits allow is planned. */
+  #awaitingLimit = false
+  #waiting = 0
   #active = 0
-  #backlogBytes = 0
   #lengthsActive = 0
   #closed = false
 
   constructor(opts: PeerServerOptions) {
     this.#opts = opts
+    this.#limits = opts.limits ?? new Limits()
+    this.#clock = opts.clock ?? systemClock
+    this.#limits.on('change', this.#onlimits)
   }
 
   onwant(want: Want): void {
@@ -90,11 +120,9 @@ export class PeerServer {
   }
 
   onblockrequest(request: BlockRequest): void {
-    if (this.#demand.size + this.#bulk.size >= REQUESTS_MAX) {
-      return this.#violation('asks for too many blocks at once')
-    }
-    const queue = request.demand ? this.#demand : this.#bulk
-    queue.set(request.id, { ...request, log: Buffer.from(request.log) })
+    if (this.#waiting >= REQUESTS_MAX) return this.#violation('asks for too many blocks at once')
+    this.oncancel(request.id)
+    this.#queue({ ...request, log: Buffer.from(request.log) })
     this.pump()
   }
 
@@ -106,21 +134,24 @@ export class PeerServer {
       .finally(() => this.#lengthsActive--)
   }
 
-  onraise(id: number): void {
-    const request = this.#bulk.get(id)
-    if (request === undefined) return
-    this.#bulk.delete(id)
-    this.#demand.set(id, request)
+  onraise({ id, rank }: Raise): void {
+    for (const queue of this.#queues.slice(rank + 1)) {
+      const request = queue.get(id)
+      if (request === undefined) continue
+      this.oncancel(id)
+      this.#queue({ ...request, rank })
+      return this.pump()
+    }
   }
 
   oncancel(id: number): void {
-    if (!this.#demand.delete(id)) this.#bulk.delete(id)
+    for (const queue of this.#queues) if (queue.delete(id)) this.#waiting--
   }
 
   /** Starts on waiting requests, as long as the stream takes answers. */
   pump(): void {
-    if (this.#opts.channel.drained) this.#backlogBytes = 0
-    while (!this.#closed && this.#active < ACTIVE_MAX && this.#backlogBytes < BACKLOG_BYTES_MAX) {
+    if (this.#opts.channel.drained) this.#backlog.drained(this.#clock.monotonic())
+    while (!this.#closed && this.#active < ACTIVE_MAX) {
       const request = this.#take()
       if (request === null) return
       this.#active++
@@ -135,20 +166,51 @@ export class PeerServer {
 
   close(): void {
     this.#closed = true
-    this.#demand.clear()
-    this.#bulk.clear()
+    this.#limits.off('change', this.#onlimits)
+    for (const queue of this.#queues) queue.clear()
     for (const wanted of this.#wanted.values()) detach(wanted)
     this.#wanted.clear()
   }
 
   #take(): BlockRequest | null {
-    for (const queue of [this.#demand, this.#bulk]) {
+    const ahead = this.#backlog.bytes + this.#active * PROOF_BYTES
+    for (const [rank, queue] of this.#queues.entries()) {
+      if (ahead >= (rank === 0 ? DEMAND_BYTES : this.#backlog.limitBytes)) return null
+      if (rank > FOREGROUND && queue.size > 0 && this.#heldBack()) return null
       for (const request of queue.values()) {
-        queue.delete(request.id)
+        this.oncancel(request.id)
         return request
       }
     }
+    if (this.#active === 0) this.#limits.up.idle()
     return null
+  }
+
+  /** Do the limits hold back what is in the background? Whoever would wait for long is told so. */
+  #heldBack(): boolean {
+    const { up, metered } = this.#limits
+    const waitMs = metered ? METERED_MS : up.waitMs(this.#clock.monotonic())
+    if (waitMs > HELD_MS_MAX) {
+      const ms = Math.min(waitMs, LATER_MS_MAX)
+      for (const queue of this.#queues.slice(FOREGROUND + 1)) {
+        for (const id of queue.keys()) {
+          this.oncancel(id)
+          this.#opts.channel.send.later({ id, ms })
+        }
+      }
+    } else if (waitMs > 0 && !this.#awaitingLimit) {
+      this.#awaitingLimit = true
+      void this.#clock.sleep(waitMs).then(() => {
+        this.#awaitingLimit = false
+        this.pump()
+      }, safetyCatch)
+    }
+    return waitMs > 0
+  }
+
+  #queue(request: BlockRequest): void {
+    this.#queues[request.rank].set(request.id, request)
+    this.#waiting++
   }
 
   async #proveBlock({ id, log: key, index, nodes }: BlockRequest): Promise<void> {
@@ -160,11 +222,12 @@ export class PeerServer {
       channel.send.unavailable({ id })
       return
     }
+    this.#limits.up.used(proof.block.value.byteLength, this.#clock.monotonic())
+    this.#opts.onserved?.(key, index)
     counters.blocksOut++
     counters.blockBytesOut += proof.block.value.byteLength
-    this.#backlogBytes += proof.block.value.byteLength
     const drained = channel.send.proof({ id, block: proof.block, upgrade: null, manifest: null })
-    if (drained) this.#backlogBytes = 0
+    this.#backlog.wrote(proof.block.value.byteLength, drained, this.#clock.monotonic())
   }
 
   async #proveLength({ id, log: key, from }: LengthRequest): Promise<void> {

@@ -3,20 +3,25 @@ import type { Have } from '../format/fetch.ts'
 import type { ChoosableSource } from './choose.ts'
 import type { PeerCounters } from './counters.ts'
 import type { FetchChannel } from './fetch-channel.ts'
+import { Path, type Sent } from './path.ts'
 import { RunSet } from './run-set.ts'
 import type { LogWatch, WantedBlock } from './watch.ts'
-import { Window } from './window.ts'
 
 /** Runs remembered of one log of one peer. */
 const RUNS_MAX = 65_536
 /** Bytes that arrive between two looks and are more than keep-alives. */
 const LIFE_BYTES_MIN = 64
-/** A peer that owes us something and sends nothing for this many round trips is silent; within limits. */
-const SILENT_RTTS = 10
-const SILENT_MS_MIN = 1500
+/** After that many times what was expected something should have come, and then after so much more. */
+const LATE_RATIO = 2
+const LATE_MS = 50
+const EXPECTED_MS_UNKNOWN = 500
+/** It is silent when it is late by that many times that, within limits. */
+const SILENT_RATIO = 4
+const SILENT_MS_MIN = 1000
 const SILENT_MS_MAX = 10_000
-/** Before anything was measured. */
-const RTT_MS_UNKNOWN = 100
+/** Later than this, an answer is overdue although the peer lives. */
+const OVERDUE_MS_MIN = 30_000
+const OVERDUE_RATIO = 20
 /** Answers that may still come for what was cancelled, besides those that we know of. */
 const STRAY_ANSWERS_MAX = 64
 
@@ -28,17 +33,36 @@ export interface RemoteLog {
   conflicted: boolean
 }
 
-export type Pending =
-  | { kind: 'block'; block: WantedBlock; nodes: number; askedAtMs: number }
-  | { kind: 'length'; watch: LogWatch; from: number; askedAtMs: number }
+export interface PendingBlock {
+  kind: 'block'
+  block: WantedBlock
+  nodes: number
+  sent: Sent
+  /** Later than that, another source should be asked too. */
+  lateAtMs: number
+  demand: boolean
+  /** Asked because another was late. */
+  hedge: boolean
+}
+
+export interface PendingLength {
+  kind: 'length'
+  watch: LogWatch
+  from: number
+  askedAtMs: number
+}
+
+export type Pending = PendingBlock | PendingLength
 
 export interface SourceOptions {
   key: Buffer
   channel: FetchChannel
   counters: PeerCounters
-  /** Milliseconds, 0 or undefined where the transport does not know. */
-  rttMs(): number | undefined
+  /** Bytes that came, however little of a message they are. */
   bytesRead(): number
+  nowMs(): number
+  /** It is on this machine: no limit of bandwidth is meant for it. */
+  free?: boolean
 }
 
 export class Source implements ChoosableSource<WantedBlock> {
@@ -46,14 +70,18 @@ export class Source implements ChoosableSource<WantedBlock> {
   readonly channel: FetchChannel
   readonly counters: PeerCounters
   readonly logs = new Map<string, RemoteLog>()
-  readonly window = new Window()
   readonly pending = new Map<number, Pending>()
+  readonly path = new Path()
   readonly #opts: SourceOptions
-  inFlight = 0
   silent = false
+  /** For so long it should have sent something and did not, milliseconds. */
+  lateMs = 0
+  /** What may be asked of it just to know how fast it is. */
+  probeBytes = 0
+  demandBytes = 0
+  #pausedUntilMs = 0
   #nextId = 1
   #strays = STRAY_ANSWERS_MAX
-  #measuredMs = 0
   #bytesRead = 0
   #aliveAtMs = 0
 
@@ -64,8 +92,42 @@ export class Source implements ChoosableSource<WantedBlock> {
     this.#opts = opts
   }
 
-  get rttMs(): number {
-    return this.#opts.rttMs() || this.#measuredMs || RTT_MS_UNKNOWN
+  get baseMs(): number {
+    return this.path.baseMs
+  }
+
+  get rate(): number {
+    return this.path.rate
+  }
+
+  get blockBytes(): number {
+    return this.path.blockBytes
+  }
+
+  get inFlight(): number {
+    return this.path.inFlight
+  }
+
+  get inFlightBytes(): number {
+    return this.path.inFlightBytes
+  }
+
+  get windowBytes(): number {
+    return this.path.windowBytes
+  }
+
+  get paused(): boolean {
+    return this.#pausedUntilMs > this.#opts.nowMs()
+  }
+
+  /** Measured: round trip without queues, milliseconds, and bytes per second; null before there is anything. */
+  get measured(): { baseRttMs: number; rateDown: number } | null {
+    if (!this.path.measured) return null
+    return { baseRttMs: this.path.baseMs, rateDown: Math.round(this.path.rate * 1000) }
+  }
+
+  get free(): boolean {
+    return this.#opts.free ?? false
   }
 
   offers(block: WantedBlock): boolean {
@@ -89,23 +151,55 @@ export class Source implements ChoosableSource<WantedBlock> {
     return remote
   }
 
-  /** Notes that something is asked for; returns the id for the request. */
-  ask(pending: Pending): number {
-    const id = this.#nextId++
-    if (this.pending.size === 0) this.#aliveAtMs = pending.askedAtMs
-    this.pending.set(id, pending)
-    if (pending.kind === 'block') this.inFlight++
+  /** Asks for a block; returns the id of the request. */
+  askBlock(block: WantedBlock, nodes: number): number {
+    const nowMs = this.#opts.nowMs()
+    const { rank, index, watch } = block
+    const id = this.#note(nowMs)
+    const demand = rank === 0
+    const sent = this.path.sent(nowMs)
+    const hedge = block.asked.size > 0
+    const lateAtMs = nowMs + this.#lateAfterMs(demand)
+    this.pending.set(id, { kind: 'block', block, nodes, sent, lateAtMs, demand, hedge })
+    if (demand) this.demandBytes += sent.bytes
+    if (hedge) this.counters.hedges++
+    this.channel.send.blockRequest({ id, log: watch.key, index, nodes, rank })
     return id
   }
 
-  /** What an answer is for; null when it was cancelled. Undefined when nothing like it was ever asked. */
-  answered(id: number, nowMs: number): Pending | null | undefined {
+  askLength(watch: LogWatch, from: number): void {
+    const askedAtMs = this.#opts.nowMs()
+    const id = this.#note(askedAtMs)
+    this.pending.set(id, { kind: 'length', watch, from, askedAtMs })
+    this.channel.send.lengthRequest({ id, log: watch.key, from })
+  }
+
+  /** What was asked for is more urgent now. */
+  raise(id: number, rank: number): void {
+    const pending = this.pending.get(id)
+    if (pending?.kind !== 'block') return
+    this.channel.send.raise({ id, rank })
+    if (rank > 0 || pending.demand) return
+    pending.demand = true
+    this.demandBytes += pending.sent.bytes
+    pending.lateAtMs = this.#opts.nowMs() + this.#lateAfterMs(true)
+  }
+
+  /**
+   * What an answer is for; null when it was cancelled. Undefined when nothing like it was ever asked. `bytes`: of
+   * the block that came, if any.
+   */
+  answered(id: number, bytes: number | null): Pending | null | undefined {
+    const nowMs = this.#opts.nowMs()
+    this.#aliveAtMs = nowMs
+    this.lateMs = 0
     const pending = this.pending.get(id)
     if (pending === undefined) return id < this.#nextId && this.#strays-- > 0 ? null : undefined
-    this.#release(id, pending)
-    const latencyMs = nowMs - pending.askedAtMs
-    this.#measuredMs = this.#measuredMs === 0 ? latencyMs : Math.min(this.#measuredMs, latencyMs)
-    if (pending.kind === 'block' && !pending.block.demand) this.window.answered(latencyMs)
+    this.pending.delete(id)
+    if (pending.kind === 'length') return pending
+    if (pending.demand) this.demandBytes -= pending.sent.bytes
+    if (bytes === null) this.path.forgotten(pending.sent)
+    else this.path.delivered(pending.sent, bytes, nowMs)
     return pending
   }
 
@@ -113,20 +207,34 @@ export class Source implements ChoosableSource<WantedBlock> {
   cancel(id: number): void {
     const pending = this.pending.get(id)
     if (pending === undefined) return
-    this.#release(id, pending)
+    this.pending.delete(id)
+    if (pending.kind === 'block') {
+      if (pending.demand) this.demandBytes -= pending.sent.bytes
+      this.path.forgotten(pending.sent)
+    }
     this.#strays++
     if (!this.channel.closed) this.channel.send.cancel({ id })
   }
 
-  /** Looks for signs of life. True when that changed whether it is silent. */
-  check(nowMs: number): boolean {
+  /** It asked not to be asked for bulk for so long. */
+  pause(ms: number): void {
+    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#opts.nowMs() + ms)
+  }
+
+  /**
+   * Looks for signs of life. True when that changed whether it is silent. `stalledMs`: for so long this process
+   * could not look, nor read.
+   */
+  check(nowMs: number, stalledMs: number): boolean {
     const bytesRead = this.#opts.bytesRead()
-    if (bytesRead - this.#bytesRead >= LIFE_BYTES_MIN || this.pending.size === 0) {
-      this.#aliveAtMs = nowMs
-    }
+    const quiet = bytesRead - this.#bytesRead < LIFE_BYTES_MIN
+    this.#aliveAtMs = quiet && this.pending.size > 0 ? this.#aliveAtMs + stalledMs : nowMs
     this.#bytesRead = bytesRead
-    const limitMs = Math.min(SILENT_MS_MAX, Math.max(SILENT_MS_MIN, SILENT_RTTS * this.rttMs))
-    const silent = nowMs - this.#aliveAtMs > limitMs
+    this.path.check(nowMs)
+    const expectedMs = this.#lateAfterMs(false)
+    this.lateMs = Math.max(0, nowMs - this.#aliveAtMs - expectedMs)
+    const limitMs = Math.min(SILENT_MS_MAX, Math.max(SILENT_MS_MIN, SILENT_RATIO * expectedMs))
+    const silent = this.lateMs > limitMs
     const changed = silent !== this.silent
     this.silent = silent
     return changed
@@ -135,12 +243,27 @@ export class Source implements ChoosableSource<WantedBlock> {
   /** Requests that it should have answered long ago, although it lives. */
   overdue(nowMs: number): number[] {
     if (this.silent) return []
-    const { patienceMs } = this.window
-    return [...this.pending].filter(([, p]) => nowMs - p.askedAtMs > patienceMs).map(([id]) => id)
+    const limitMs = Math.max(OVERDUE_MS_MIN, OVERDUE_RATIO * this.path.expectedMs(this.blockBytes))
+    const ids: number[] = []
+    for (const [id, pending] of this.pending) {
+      const askedAtMs = pending.kind === 'block' ? pending.sent.sentAtMs : pending.askedAtMs
+      if (nowMs - askedAtMs > limitMs) ids.push(id)
+    }
+    return ids
   }
 
-  #release(id: number, pending: Pending): void {
-    this.pending.delete(id)
-    if (pending.kind === 'block') this.inFlight--
+  #note(nowMs: number): number {
+    if (this.pending.size === 0) this.#aliveAtMs = nowMs
+    return this.#nextId++
+  }
+
+  /** Demand overtakes bulk in the far side's queue. */
+  #lateAfterMs(demand: boolean): number {
+    const { path } = this
+    if (path.rate === 0) return LATE_MS + EXPECTED_MS_UNKNOWN
+    const bulkBytes = path.inFlightBytes - this.demandBytes
+    const ahead = demand ? this.demandBytes + Math.min(bulkBytes, 2 * path.blockBytes) : 0
+    const bytes = ahead + 2 * path.blockBytes
+    return LATE_MS + LATE_RATIO * (path.baseMs + bytes / path.rate)
   }
 }

@@ -12,13 +12,15 @@ export const RANK: Readonly<Record<FetchPriority, number>> = {
   hoard: 3
 }
 
+/** Less urgent than this is in the background: nobody waits for it, and no resume streams it. */
+export const FOREGROUND = RANK['working-set']
+
 export interface WantedBlock {
   readonly watch: LogWatch
   /** Key of the log, hex. */
   readonly log: string
   readonly index: number
   rank: number
-  demand: boolean
   /** Who wants it; nobody for read-ahead. */
   readonly jobs: Set<FetchJob>
   /** Who was asked, with the request's id. */

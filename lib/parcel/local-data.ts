@@ -27,6 +27,8 @@ export interface Local {
   bytes: number
   /** Is all of it here, also maps and device state? */
   whole: boolean
+  /** Are all of its maps here? Else there may be more of it. */
+  mapped: boolean
 }
 
 interface Known {
@@ -35,7 +37,7 @@ interface Known {
   nodes: Map<number, Local>
 }
 
-const NOTHING: Local = { bytes: 0, whole: false }
+const NOTHING: Local = { bytes: 0, whole: false, mapped: false }
 
 export class LocalData {
   readonly #maps: MapNodes
@@ -52,7 +54,7 @@ export class LocalData {
   /** Of the version with that record. Rejects with `DATA_CORRUPT` or `FORMAT_INVALID` where a map is bad. */
   async version(record: VersionRecord): Promise<Local> {
     const logs = await Promise.all(record.logs.map(({ key }) => this.#known(key)))
-    const total: Local = { bytes: 0, whole: true }
+    const total: Local = { bytes: 0, whole: true, mapped: true }
     const { state } = record
     if (state !== null) {
       let missing = 0
@@ -78,7 +80,7 @@ export class LocalData {
     if (known !== undefined) return known
     const node = await this.#maps.read(record.logs[ref.log].key, ref)
     if (node === null) return NOTHING
-    const found = level === 0 ? this.#leafOf(node, logs) : { bytes: 0, whole: true }
+    const found = level === 0 ? this.#leafOf(node, logs) : { bytes: 0, whole: true, mapped: true }
     if (level > 0) {
       for (const child of decodeInner(node)) {
         if (child !== null) add(found, await this.#node(record, logs, child, level - 1))
@@ -102,7 +104,7 @@ export class LocalData {
       if (logs[log].stored(blocks[i])) chunks += next - i
       else whole = false
     }
-    return { bytes: chunks * CHUNK_BYTES, whole }
+    return { bytes: chunks * CHUNK_BYTES, whole, mapped: true }
   }
 
   #known(log: Buffer): Promise<Known> {
@@ -119,4 +121,5 @@ export class LocalData {
 function add(total: Local, part: Local): void {
   total.bytes += part.bytes
   total.whole &&= part.whole
+  total.mapped &&= part.mapped
 }

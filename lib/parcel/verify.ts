@@ -40,6 +40,9 @@ export interface StoredBlocks {
   keysOf(log: Buffer): Promise<LogKeys>
 }
 
+/** What was found in a version, also in parts that others share: flags. */
+export const FOUND = { BAD: 1, MISSING: 2 } as const
+
 export interface BadBlock {
   log: Buffer
   block: number
@@ -70,7 +73,8 @@ export class Verifier {
   readonly #dedupKey: Buffer
   readonly #opened = Buffer.allocUnsafeSlow(SEGMENT_DATA_BYTES)
   readonly #states = new BlockStates()
-  readonly #nodes = new Set<string>()
+  /** What was found in each map node and below it. */
+  readonly #nodes = new Map<string, number>()
   readonly #ids = new Map<string, Buffer>()
   readonly #maps = new Map<string, Buffer[]>()
 
@@ -79,15 +83,29 @@ export class Verifier {
     this.#dedupKey = dedupKey
   }
 
-  /** Checks one version, as it is read from that place. `ontick` is called now and then and may throw. */
-  async version(place: RecordPlace, ontick: () => void): Promise<void> {
+  /**
+   * Checks one version, as it is read from that place; says what was found in it (`FOUND`). `ontick` is called now and
+   * then and may throw.
+   */
+  async version(place: RecordPlace, ontick: () => void): Promise<number> {
     const record = await this.#record(place)
-    if (record === null) return
-    await this.#state(record)
+    if (record === null) return this.#foundIn(place)
+    let found = await this.#state(record)
     for (const { root, sizeBytes } of record.volumes) {
       const height = mapHeight(Math.ceil(sizeBytes / CHUNK_BYTES))
-      if (root !== null) await this.#node(record, root, height, ontick)
+      if (root !== null) found |= await this.#node(record, root, height, ontick)
     }
+    return found
+  }
+
+  /** Of a place whose record cannot be read. */
+  #foundIn({ log, block, annex }: RecordPlace): number {
+    return this.#flags(log, block) | (annex ? this.#flags(annex.log, annex.block) : 0)
+  }
+
+  #flags(log: Buffer, block: number): number {
+    const state = this.#states.get(log, block)
+    return state === BAD ? FOUND.BAD : state === MISSING ? FOUND.MISSING : 0
   }
 
   async #record({ version, log, block, annex }: RecordPlace): Promise<VersionRecord | null> {
@@ -102,22 +120,24 @@ export class Verifier {
     )
   }
 
-  async #state({ logs, state }: VersionRecord): Promise<void> {
-    if (state === null) return
+  async #state({ logs, state }: VersionRecord): Promise<number> {
+    if (state === null) return 0
     const { key } = logs[state.log]
     const { meta } = await this.#blocks.keysOf(key)
     let bytes = 0
     let whole = true
+    let found = 0
     for (let i = 0; i < state.blocks; i++) {
       const piece = await this.#open(key, state.firstBlock + i, (sealed) =>
         openBlock(KIND.STATE, sealed, key, state.firstBlock + i, meta, STATE_BYTES_MAX)
       )
       if (piece === null) whole = false
       else bytes += piece.byteLength
+      found |= this.#flags(key, state.firstBlock + i)
     }
-    if (whole && bytes !== state.bytes) {
-      this.#isBad(key, state.firstBlock, 'device state has another size')
-    }
+    if (!whole || bytes === state.bytes) return found
+    this.#isBad(key, state.firstBlock, 'device state has another size')
+    return FOUND.BAD
   }
 
   async #node(
@@ -125,33 +145,52 @@ export class Verifier {
     ref: NodeRef,
     level: number,
     ontick: () => void
-  ): Promise<void> {
+  ): Promise<number> {
     ontick()
-    if (ref.log >= record.logs.length) return
+    if (ref.log >= record.logs.length) return FOUND.BAD
     const { key } = record.logs[ref.log]
     const place = `${key.toString('hex')}/${ref.block}/${ref.slot}`
     // Children of a node count in the table of logs of the record: the same for all that share the node.
     const name = `${place}/${level}/${ref.hash.toString('hex')}`
-    if (this.#nodes.has(name)) return
-    this.#nodes.add(name)
-    const nodes = await this.#mapBlock(key, ref.block)
-    if (nodes === null) return
-    const node = nodes[ref.slot]
+    const known = this.#nodes.get(name)
+    if (known !== undefined) return known
     const wrong = (why: string) => this.#isBad(key, ref.block, why)
-    if (node === undefined) return wrong('a map node is not there')
+    let found = 0
+    const nodes = await this.#mapBlock(key, ref.block)
+    if (nodes !== null)
+      found |= await this.#below(record, nodes[ref.slot], ref, level, ontick, wrong)
+    found |= this.#flags(key, ref.block)
+    this.#nodes.set(name, found)
+    return found
+  }
+
+  /** What is found below a node; what is wrong with itself is told to `wrong`. */
+  async #below(
+    record: VersionRecord,
+    node: Buffer | undefined,
+    { hash }: NodeRef,
+    level: number,
+    ontick: () => void,
+    wrong: (why: string) => void
+  ): Promise<number> {
+    let found = 0
     try {
-      if (level === 0) return await this.#leaf(record, node, ref.hash, wrong)
-      const children = decodeInner(node)
-      if (!innerHash(children).equals(ref.hash)) wrong('a map node has another content hash')
-      for (const child of children) {
-        if (child === null) continue
-        if (child.log >= record.logs.length) wrong('a map names a log that is not there')
-        else await this.#node(record, child, level - 1, ontick)
+      if (node === undefined) wrong('a map node is not there')
+      else if (level === 0) found = await this.#leaf(record, node, hash, wrong)
+      else {
+        const children = decodeInner(node)
+        if (!innerHash(children).equals(hash)) wrong('a map node has another content hash')
+        for (const child of children) {
+          if (child === null) continue
+          if (child.log >= record.logs.length) wrong('a map names a log that is not there')
+          else found |= await this.#node(record, child, level - 1, ontick)
+        }
       }
     } catch (err) {
       if ((err as { code?: string }).code !== 'FORMAT_INVALID') throw err
       wrong('a map node does not decode')
     }
+    return found
   }
 
   async #leaf(
@@ -159,7 +198,12 @@ export class Verifier {
     node: Buffer,
     hash: Buffer,
     wrong: (why: string) => void
-  ): Promise<void> {
+  ): Promise<number> {
+    const bad = (why: string) => {
+      wrong(why)
+      return FOUND.BAD
+    }
+    let found = 0
     const leaf = decodeLeaf(node)
     const wanted = new Map<number, Map<number, number[]>>()
     leaf.refs.forEach((ref, place) => {
@@ -170,7 +214,7 @@ export class Verifier {
     const leafIds = Buffer.alloc(LEAF_ID_BYTES)
     let whole = true
     for (const [number, blocks] of wanted) {
-      if (number >= record.logs.length) return wrong('a map names a log that is not there')
+      if (number >= record.logs.length) return bad('a map names a log that is not there')
       const { key } = record.logs[number]
       const all = [...blocks.keys()]
       for (let at = 0; at < all.length; at += READ_BATCH) {
@@ -178,17 +222,19 @@ export class Verifier {
         const ids = await this.#segments(key, some)
         for (const [i, block] of some.entries()) {
           const known = ids[i]
+          found |= this.#flags(key, block)
           if (known === null) whole = false
           else
             for (const place of blocks.get(block)!) {
               const from = refSlot(leaf.refs[place]) * CHUNK_ID_BYTES
-              if (from >= known.byteLength) return wrong('a map names a chunk that is not there')
+              if (from >= known.byteLength) return bad('a map names a chunk that is not there')
               known.copy(leafIds, place * CHUNK_ID_BYTES, from, from + CHUNK_ID_BYTES)
             }
         }
       }
     }
-    if (whole && !leafHash(leafIds).equals(hash)) wrong('a map leaf has another content hash')
+    if (!whole || leafHash(leafIds).equals(hash)) return found
+    return bad('a map leaf has another content hash')
   }
 
   /** Ids of segments, checked; null for those that are bad or missing. */

@@ -51,10 +51,11 @@ export class BlockSource implements BlockReader {
     return first === undefined ? 0 : performance.now() - first
   }
 
-  async read(logNumber: number, blocks: number[]): Promise<Buffer[]> {
+  async read(logNumber: number, blocks: number[], onmissing?: () => void): Promise<Buffer[]> {
     const log = this.#logs.keyOf(logNumber)
     const found = await Promise.all(blocks.map((block) => this.#local.read(log, block)))
     const missing = blocks.map((_, i) => i).filter((i) => found[i] === null)
+    if (missing.length > 0) onmissing?.()
     const requests: Promise<void>[] = []
     for (let at = 0; at < missing.length; at += BLOCKS_PER_REQUEST) {
       const some = missing.slice(at, at + BLOCKS_PER_REQUEST)
@@ -69,15 +70,28 @@ export class BlockSource implements BlockReader {
     return found as Buffer[]
   }
 
+  /** Nobody waits for these yet. Resolves when they are stored here, with how many had to come from peers. */
+  async fetchAhead(logNumber: number, blocks: number[]): Promise<number> {
+    const params = { log: this.#logs.keyOf(logNumber).toString('hex'), blocks }
+    const { json } = await this.#host.call('blocks.fetch', params, { signal: this.#givenUp.signal })
+    return json.missing
+  }
+
+  /** A block of any log; `urgent`: a guest waits for it. */
+  async readAny(log: Buffer, block: number, urgent: boolean): Promise<Buffer> {
+    const found = await this.#local.read(log, block)
+    return found ?? (await this.#wait(log, [block], urgent))[0]
+  }
+
   /** Whoever waits, now or later, gets that error. Only while no guest runs: its reads wait without limit. */
   giveUp(reason: Error): void {
     this.#givenUp.abort(reason)
   }
 
-  async #wait(log: Buffer, blocks: number[]): Promise<Buffer[]> {
+  async #wait(log: Buffer, blocks: number[], urgent = true): Promise<Buffer[]> {
     const { signal } = this.#givenUp
     const wait = this.#nextWait++
-    this.#waiting.set(wait, performance.now())
+    if (urgent) this.#waiting.set(wait, performance.now())
     try {
       for (;;) {
         signal.throwIfAborted()
@@ -86,7 +100,7 @@ export class BlockSource implements BlockReader {
           if (local !== null) return local
           if (!this.#host.attached) await once(this.#host, 'attach', { signal })
         }
-        const fetched = await this.#ask(log, blocks)
+        const fetched = await this.#ask(log, blocks, urgent)
         if (fetched !== null) return fetched
         if (this.#host.attached) await sleep(RETRY_MS, undefined, { signal })
       }
@@ -99,9 +113,9 @@ export class BlockSource implements BlockReader {
   }
 
   /** Null when it could not be had for now: the daemon went away, its disk is full. A guest never learns of that. */
-  async #ask(log: Buffer, blocks: number[]): Promise<Buffer[] | null> {
+  async #ask(log: Buffer, blocks: number[], urgent: boolean): Promise<Buffer[] | null> {
     try {
-      const params = { log: log.toString('hex'), blocks }
+      const params = { log: log.toString('hex'), blocks, ahead: !urgent }
       const { signal } = this.#givenUp
       const { json, attachment } = await this.#host.call('blocks', params, { signal })
       this.remoteBlocks += blocks.length

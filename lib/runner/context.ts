@@ -2,14 +2,18 @@
  * What a session works with: the version it lies on, the keys of its logs, and the way to their blocks.
  * After a commit it lies on the new version.
  */
+import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../base/errors.ts'
 import type { LogKeys } from '../chunk/segment.ts'
 import { decodeVersion, versionId, type VersionRecord } from '../format/version.ts'
 import { ChunkThreads } from '../parcel/chunk-threads.ts'
 import { LogTable } from '../parcel/log-table.ts'
+import { readPack } from '../parcel/pack-index.ts'
 import { withReissuedMap } from '../parcel/reissued-version.ts'
 import { VersionReader } from '../parcel/version-reader.ts'
 import { ReadOnlyStore } from '../store/read-only-store.ts'
+import { PackSource } from '../volume/pack-source.ts'
+import type { TouchTrace } from '../volume/touch-trace.ts'
 import { BlockSource } from './block-source.ts'
 import type { Host } from './host.ts'
 import type { LogKeysJson, OpenParams } from './protocol.ts'
@@ -32,6 +36,10 @@ export class Context {
   versionId: Buffer | null
   /** A version whose publication was not answered: nobody knows yet whether it exists. */
   undecided: { record: VersionRecord; id: Buffer } | null = null
+  /** What to read first; null for none, and for a version that was made since. */
+  pack: PackSource | null = null
+  /** What is touched of the version that was opened. */
+  trace: TouchTrace | null = null
   readonly #local: ReadOnlyStore
   readonly #keys = new Map<string, LogKeys>()
 
@@ -51,12 +59,13 @@ export class Context {
 
   /**
    * @param attachment the version record, empty for a new parcel, and behind it the reissued map that it is read
-   * through; both are checked against the id that the version was named by
+   * through, both checked against the id that the version was named by; then the head of a pack
    */
   static async open(params: OpenParams, attachment: Buffer, host: Host): Promise<Context> {
     if (params.version === null) return new Context(params, null, host)
     const encoded = attachment.subarray(0, params.recordBytes)
-    const reissued = attachment.subarray(params.recordBytes)
+    const headAt = attachment.byteLength - (params.pack?.headBytes ?? 0)
+    const reissued = attachment.subarray(params.recordBytes, headAt)
     if (versionId(encoded).toString('hex') !== params.version) {
       throw new HyperparcelError('DATA_CORRUPT', 'A version record is not the one it was named as')
     }
@@ -65,7 +74,36 @@ export class Context {
     const read = reissued.byteLength === 0 ? record : withReissuedMap(record, version, reissued)
     const context = new Context(params, read, host)
     await context.#local.ready()
+    context.#openPack(attachment.subarray(headAt))
     return context
+  }
+
+  #tellBad(log: string, block: number, reason: HyperparcelError): void {
+    this.host.call('badPack', { log, block, error: reason.toJSON() }).catch(safetyCatch)
+  }
+
+  /** It comes from now on. One that is of no use here is none. */
+  #openPack(head: Buffer): void {
+    const { pack } = this.params
+    if (pack === null || this.version === null) return
+    const log = Buffer.from(pack.keys.log, 'hex')
+    const { block } = pack
+    const onbad = (reason: HyperparcelError) => this.#tellBad(pack.keys.log, block, reason)
+    try {
+      this.pack = new PackSource({
+        index: readPack(head, this.version.record),
+        log,
+        block,
+        keys: keysFromJson(pack.keys),
+        dedupKey: this.dedupKey,
+        read: (index, urgent) => this.source.readAny(log, index, urgent),
+        onbad
+      })
+    } catch (err) {
+      onbad(HyperparcelError.from(err))
+      return
+    }
+    this.pack.start()
   }
 
   addKeys(json: LogKeysJson): void {
@@ -96,6 +134,8 @@ export class Context {
     this.logs.extend(record.logs.map((log) => log.key))
     this.version = this.#reader(record)
     this.versionId = id
+    this.pack = null
+    this.trace?.end()
     this.ahead.bytesNew = this.ahead.bytesStored = 0
   }
 
@@ -105,6 +145,7 @@ export class Context {
   }
 
   async close(): Promise<void> {
+    this.pack?.end()
     await this.threads.close()
     await this.#local.close()
   }

@@ -16,7 +16,7 @@ export interface LogKeysJson {
 
 /**
  * What every session starts from. Attachment: the encoded version record, empty for a new parcel; behind its
- * `recordBytes` the reissued map that it is read through, if it is.
+ * `recordBytes` the reissued map that it is read through, if it is; the last `pack.headBytes` are the head of a pack.
  */
 export interface OpenParams {
   parcel: string
@@ -25,6 +25,8 @@ export interface OpenParams {
   recordBytes: number
   /** By log number of that version. */
   keys: LogKeysJson[]
+  /** The resume pack to read from first. */
+  pack: { keys: LogKeysJson; block: number; headBytes: number } | null
   dedupKey: string
   /** Seals the keys of overlays, so that only this device opens them again. */
   overlayKey: string
@@ -162,7 +164,10 @@ export interface RunnerStatus {
 export interface RunnerApi {
   status: { params: null; result: RunnerStatus }
   /** Looks at an image before anything is made of it. `IMAGE_UNREADABLE`, `IMAGE_INVALID`. */
-  inspect: { params: { file: string }; result: { format: 'raw' | 'qcow2'; sizeBytes: number } }
+  inspect: {
+    params: { file: string; asDisk: boolean }
+    result: { format: 'raw' | 'qcow2'; sizeBytes: number }
+  }
   /** Before `open`: looks at the overlays of an earlier run; removes those that hold nothing new. */
   leftovers: { params: { stateDirectory: string; overlayKey: string }; result: Leftovers }
   open: { params: OpenParams; result: null }
@@ -184,6 +189,12 @@ export interface RunnerApi {
    * segment, which of the logs, block, mask of slots.
    */
   repack: { params: RepackParams; result: RepackSummary }
+  /** What was touched since the start, in order. Attachment: names of chunks (`policy/pack-order.ts`), 8 bytes each. */
+  trace: { params: null; result: null }
+  /** Instead of `open`, with its attachment: resumes the version for a moment, throws that away, and writes a pack. */
+  rehearse: { params: RehearseParams; result: PackSummary }
+  /** Likewise, of what a resume touched: behind the attachment of `open` names of chunks as in `trace`. */
+  pack: { params: PackParams; result: PackSummary }
   powerButton: { params: null; result: null }
   /** Files of the store were replaced: read from the new ones. */
   refresh: { params: null; result: null }
@@ -194,7 +205,12 @@ export interface RunnerApi {
 /** Runner asks, daemon answers. */
 export interface HostApi {
   /** Sealed blocks of a log, fetched when missing; waits without limit. Attachment: the blocks, one after the other. */
-  blocks: { params: { log: string; blocks: number[] }; result: { lengths: number[] } }
+  blocks: {
+    params: { log: string; blocks: number[]; /** Nobody waits for them yet. */ ahead: boolean }
+    result: { lengths: number[] }
+  }
+  /** Stores blocks that nobody waits for yet, behind those that somebody does; `missing` had to come from peers. */
+  'blocks.fetch': { params: { log: string; blocks: number[] }; result: { missing: number } }
   /**
    * Sealed blocks of a log as they are stored here. Attachment: those that could be read, one after the other; a
    * length of −1 says that a block is not stored here, −2 that the disk does not give it back.
@@ -240,8 +256,31 @@ export interface HostApi {
     params: { commit: number; maps: { version: string; block: number }[] }
     result: null
   }
+  /** The pack that it was opened with is not what it says. */
+  badPack: { params: { log: string; block: number; error: ErrorShape }; result: null }
   /** State changed: VM gone, paused, running again, waiting for data. */
   event: { params: RunnerStatus; result: null }
+}
+
+export interface RehearseParams {
+  open: OpenParams
+  machine: MachineConfig
+}
+
+export interface PackParams {
+  open: OpenParams
+  /** Bytes of names at the end of the attachment. */
+  traceBytes: number
+}
+
+/** A resume pack, durable and announced. */
+export interface PackSummary {
+  block: number
+  segments: number
+  chunks: number
+  /** Of them up to the answer to a key press. */
+  answered: number
+  bytesStored: number
 }
 
 export interface VerifyParams {
@@ -284,6 +323,8 @@ export interface VerifySummary {
   /** Blocks that are not stored here. */
   missing: number
   bad: { log: string; block: number; why: string }[]
+  /** What was found in each of the places, as flags: 1 something bad, 2 something that is not stored here. */
+  versions: number[]
 }
 
 export interface PublishParams {

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { open, stat } from 'node:fs/promises'
 import { HyperparcelError } from '../base/errors.ts'
 import { CHUNK_BYTES, VOLUME_BYTES_MAX } from '../base/limits.ts'
+import { HEAD_BYTES, notADisk } from './no-image.ts'
 
 const QCOW2_MAGIC = 0x514649fb
 /** Exit statuses of `qemu-img check`: errors were found; space is wasted, which hurts nobody. */
@@ -19,11 +20,11 @@ export interface ImageInfo {
 
 /**
  * Format by content, size, and whether we can take it. Rejects with `IMAGE_UNREADABLE` or `IMAGE_INVALID`.
- * An image that names other files (backing file, external data file) is refused: whoever made it could name any.
+ * With `asDisk` what cannot be meant as a disk is refused, too. An image that names other files (backing file, external data file) is refused: whoever made it could name any.
  */
-export async function inspectImage(file: string): Promise<ImageInfo> {
-  const { magic, size } = await readHead(file)
-  if (magic !== QCOW2_MAGIC) {
+export async function inspectImage(file: string, asDisk: boolean): Promise<ImageInfo> {
+  const { head, size } = await readHead(file)
+  if (head.byteLength < 4 || head.readUInt32BE(0) !== QCOW2_MAGIC) {
     if (/\.qcow2?$/i.test(file)) {
       throw new HyperparcelError('IMAGE_INVALID', `${file} is not a qcow2 image`, {
         hint: 'It does not start as one. If it is a raw image, give it another name.'
@@ -32,6 +33,11 @@ export async function inspectImage(file: string): Promise<ImageInfo> {
     if (size === 0) {
       const hint = 'A blank disk needs no image: see --size.'
       throw new HyperparcelError('IMAGE_INVALID', `${file} is empty`, { hint })
+    }
+    const other = asDisk ? notADisk(head) : null
+    if (other !== null) {
+      const { what, hint } = other
+      throw new HyperparcelError('IMAGE_INVALID', `${file} is no disk: it is ${what}`, { hint })
     }
     if (size > VOLUME_BYTES_MAX) {
       throw new HyperparcelError('IMAGE_INVALID', `${file} has more than 64 TiB`)
@@ -139,16 +145,16 @@ async function checkWhole(file: string): Promise<void> {
   })
 }
 
-async function readHead(file: string): Promise<{ magic: number; size: number }> {
+async function readHead(file: string): Promise<{ head: Buffer; size: number }> {
   try {
     const found = await stat(file)
     if (found.isDirectory()) throw unreadable('it is a directory')
     if (!found.isFile()) throw unreadable('it is not a regular file') // a pipe would block
     const handle = await open(file, 'r')
     try {
-      const head = Buffer.alloc(4)
-      await handle.read(head, 0, 4, 0)
-      return { magic: head.readUInt32BE(0), size: found.size }
+      const head = Buffer.alloc(HEAD_BYTES)
+      const { bytesRead } = await handle.read(head, 0, HEAD_BYTES, 0)
+      return { head: head.subarray(0, bytesRead), size: found.size }
     } finally {
       await handle.close()
     }

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError, assert, type ErrorShape } from '../base/errors.ts'
 import type { Progress } from '../base/progress.ts'
-import type { Handler } from '../ipc/channel.ts'
+import { Reply, type Handler } from '../ipc/channel.ts'
 import type { MachineConfig, VmmDriver } from '../vmm/driver.ts'
 import {
   beginCommit,
@@ -24,6 +24,8 @@ import { Exports } from './exports.ts'
 import type { Host } from './host.ts'
 import { importImage } from './import-image.ts'
 import { findLeftovers } from './leftovers.ts'
+import { encodeNames, packTrace } from './pack-run.ts'
+import { rehearse } from './rehearsal.ts'
 import { repackSegments } from './repack.ts'
 import { inspectImage } from './qemu-img.ts'
 import { verifyVersions } from './verify.ts'
@@ -37,6 +39,8 @@ import type {
   ImportSummary,
   Leftovers,
   OpenParams,
+  PackParams,
+  RehearseParams,
   RepackParams,
   RunnerApi,
   RunnerStatus,
@@ -74,7 +78,7 @@ export class Session {
   handlers(): RunnerHandlers {
     return {
       status: () => this.status(),
-      inspect: ({ file }: { file: string }) => inspectImage(file),
+      inspect: ({ file, asDisk }: RunnerApi['inspect']['params']) => inspectImage(file, asDisk),
       leftovers: (params: RunnerApi['leftovers']['params']): Promise<Leftovers> =>
         findLeftovers(
           params.stateDirectory,
@@ -110,6 +114,17 @@ export class Session {
         verifyVersions(this.#opts.host, params, signal, event),
       repack: (params: RepackParams, { attachment, signal, event }) =>
         repackSegments(this.#opts.host, params, attachment, signal, event),
+      trace: () => {
+        const names = this.#context?.trace?.names() ?? []
+        return new Reply(null, [encodeNames(names)])
+      },
+      rehearse: (params: RehearseParams, { attachment, signal }) =>
+        this.#once(() => {
+          const driver = this.#opts.driver(params.machine.vmm, params.open.cacheDirectory)
+          return rehearse(this.#opts.host, driver, params, attachment, signal)
+        }),
+      pack: (params: PackParams, { attachment }) =>
+        this.#once(() => packTrace(this.#opts.host, params, attachment)),
       powerButton: async () => {
         await this.#running().powerButton()
         return null
@@ -142,6 +157,15 @@ export class Session {
       writable: this.#served?.volumes.writable ?? vm !== null,
       start: vm?.start ?? null,
       memoryBytes: vm?.memoryBytes ?? 0
+    }
+  }
+
+  /** The process ends with it. */
+  async #once<T>(run: () => Promise<T>): Promise<T> {
+    try {
+      return await run()
+    } finally {
+      this.#end()
     }
   }
 

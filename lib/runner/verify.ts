@@ -20,6 +20,7 @@ export async function verifyVersions(
   try {
     const verifier = new Verifier(new StoredHere(host, local), Buffer.from(params.dedupKey, 'hex'))
     let reported = 0
+    const versions: number[] = []
     for (const { name, ...place } of params.versions) {
       const ontick = () => {
         signal.throwIfAborted()
@@ -27,11 +28,11 @@ export async function verifyVersions(
         reported = performance.now()
         event({ phase: `checking ${name}`, done: verifier.bytes, unit: 'bytes' })
       }
-      await verifier.version(placeOf(place), ontick)
+      versions.push(await verifier.version(placeOf(place), ontick))
     }
     const { checked, bytes, missing, bad } = verifier
     const found = bad.map(({ log, ...rest }) => ({ log: log.toString('hex'), ...rest }))
-    return { checked, bytes, missing, bad: found }
+    return { checked, bytes, missing, bad: found, versions }
   } finally {
     await local.close()
   }

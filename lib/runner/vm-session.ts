@@ -13,9 +13,12 @@ import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../base/errors.ts'
 import type { ProgressReporter } from '../base/progress.ts'
 import { Trace } from '../base/trace.ts'
+import { PACK_CHUNKS_MAX } from '../format/pack.ts'
+import { TouchTrace } from '../volume/touch-trace.ts'
 import type { Vm, VmExit, VmmDriver } from '../vmm/driver.ts'
 import { publish, storeVersion, summarize, type NewVersion } from './commit-run.ts'
 import type { Context } from './context.ts'
+import { PACK_READ_AHEAD_KB, afterPack } from './after-pack.ts'
 import { Exports } from './exports.ts'
 import type {
   CommitParams,
@@ -28,7 +31,9 @@ import type {
 import { SpaceWatch, refillReserve, requireFree, reserveCommit } from './space.ts'
 import { collectState, machineWith } from './saved-vm.ts'
 import { StoreAhead } from './store-ahead.ts'
+import { busy, memoryLost, runsNot, waitsForData } from './vm-errors.ts'
 import { VolumeSet, type FrozenSet } from './volume-set.ts'
+import { WriteBack } from './write-back.ts'
 
 const STOP_TIMEOUT_MS = 15_000
 const MEMORY = 'memory'
@@ -49,6 +54,7 @@ export class VmSession {
   readonly #onchange: () => void
   #vm: Vm | null = null
   #ahead: StoreAhead | null = null
+  #writeBack: WriteBack | null = null
   #memoryLost = false
   /** Of the start, until the CPUs may run. */
   #starting: AbortController | null = null
@@ -76,6 +82,7 @@ export class VmSession {
     this.#starting = starting
     this.#change('starting', null)
     try {
+      if (this.#params.restore) this.#context.trace = new TouchTrace(PACK_CHUNKS_MAX)
       await this.#openVolumes()
       trace.mark('volumes')
       const { runDirectory } = this.#context.params
@@ -87,6 +94,7 @@ export class VmSession {
         machine: this.#params.machine,
         restore: this.#params.restore,
         nbdSockets: this.#exports.sockets(),
+        readAheadKb: this.#context.pack === null ? undefined : PACK_READ_AHEAD_KB,
         runDirectory: vmDirectory,
         serialSocket: serial,
         vncSocket: vnc,
@@ -105,6 +113,8 @@ export class VmSession {
       this.#ahead = new StoreAhead(this.#context, this.volumes.values(), {
         freeBytesMin: 2 * this.memoryBytes
       })
+      const vm = this.#vm
+      this.#writeBack = new WriteBack(() => this.#syncMemory(vm))
       this.#change('running', null)
       this.#space.start()
       const booted = !this.#params.restore
@@ -137,6 +147,7 @@ export class VmSession {
     const trace = new Trace()
     this.#snapshot = abort
     this.#space.stop()
+    this.#writeBack?.stop()
     try {
       // While a generation is frozen and the guest runs on, its RAM may need its space twice.
       if (!params.quit) await requireFree(this.#context.params.stateDirectory, this.memoryBytes)
@@ -148,7 +159,7 @@ export class VmSession {
       return await this.#snapshotStopped(vm, params, progress, abort.signal, trace)
     } finally {
       this.#snapshot = null
-      if (this.state === 'running') this.#ahead?.start()
+      if (this.state === 'running') this.#startBackground()
       if (this.state === 'running') this.#space.start()
       else if (this.state === 'paused') this.#space.watchForEnough()
     }
@@ -240,6 +251,7 @@ export class VmSession {
   /** Ends the VM without a version. */
   async quit(dropOverlays: boolean): Promise<void> {
     this.#space.stop()
+    this.#writeBack?.stop()
     await this.#ahead?.stop()
     if (this.#vm !== null) await this.#vm.quit()
     await this.#dispose(dropOverlays)
@@ -316,17 +328,14 @@ export class VmSession {
     try {
       await vm.stop(STOP_TIMEOUT_MS)
     } catch (err) {
-      if ((err as { code?: string }).code !== 'VMM_STOP_TIMEOUT') throw err
-      throw new HyperparcelError('DATA_UNREACHABLE', 'The VM waits for data that is not here yet', {
-        hint: 'It runs on. Connect to a device that has its data, then suspend again.',
-        cause: err
-      })
+      throw (err as { code?: string }).code === 'VMM_STOP_TIMEOUT' ? waitsForData(err) : err
     }
   }
 
   /** The guest may need many pages for it that are not here yet: nobody waits for this. */
   async #setClock(vm: Vm, start: StartResult): Promise<void> {
     try {
+      await afterPack(this.#context, vm)
       start.clock = await vm.setClock()
     } catch (err) {
       start.clock = `none: ${(err as Error).message}`
@@ -365,11 +374,7 @@ export class VmSession {
 
   #running(): Vm {
     if (this.#vm === null || this.state === 'gone' || this.state === 'starting') {
-      const what =
-        this.state === 'gone' ? 'The parcel does not run any more' : 'The VM is still being started'
-      throw new HyperparcelError('PARCEL_NOT_RUNNING', what, {
-        hint: this.reason ?? 'Try again in a moment; `hyperparcel ls` tells what it does.'
-      })
+      throw runsNot(this.state, this.reason)
     }
     return this.#vm
   }
@@ -378,22 +383,18 @@ export class VmSession {
     if (this.state === 'gone' && state !== 'gone') return
     this.state = state
     this.reason = reason
-    if (state !== 'running')
+    if (state !== 'running') {
+      this.#writeBack?.stop()
       void this.#ahead?.stop() // it does not fail
-    else if (this.#snapshot === null) this.#ahead?.start()
+    } else if (this.#snapshot === null) {
+      this.#startBackground()
+    }
     this.#onchange()
   }
-}
 
-function memoryLost(cause?: unknown): HyperparcelError {
-  return new HyperparcelError('MEMORY_LOST', 'Guest memory could not be written back', {
-    hint: 'No version with memory can be made of this run. Shut the guest down from inside.',
-    cause
-  })
-}
-
-function busy(): HyperparcelError {
-  return new HyperparcelError('PARCEL_BUSY', 'The parcel is being suspended or started already', {
-    hint: 'Wait until that is done.'
-  })
+  /** What makes a later suspend short. */
+  #startBackground(): void {
+    this.#ahead?.start()
+    this.#writeBack?.start()
+  }
 }

@@ -8,7 +8,10 @@ import safetyCatch from 'safety-catch'
 import { faultPoint } from '../base/fault-point.ts'
 import { SegmentCache } from '../volume/segment-cache.ts'
 import { MapBase } from '../volume/map-base.ts'
+import { NearPrefetch } from '../volume/near-prefetch.ts'
 import { ZeroBase, type VolumeBase } from '../volume/base.ts'
+import { PackedBase } from '../volume/packed-base.ts'
+import { TracedBase } from '../volume/touch-trace.ts'
 import { Overlay } from '../volume/overlay.ts'
 import { Volume, type Frozen } from '../volume/volume.ts'
 import type { Context } from './context.ts'
@@ -28,13 +31,22 @@ export interface VolumePlan {
 export class VolumeSet {
   readonly #context: Context
   readonly #cache = new SegmentCache()
+  /** One for all volumes: they share the link. */
+  readonly #near: NearPrefetch
   readonly #plans: VolumePlan[] = []
   readonly #volumes = new Map<string, Volume>()
   readonly #onLowSpace: () => void
 
-  constructor(context: Context, onLowSpace: () => void) {
+  readonly #throwaway: boolean
+
+  /** @param throwaway nothing that is written needs to survive anything, and no space is reserved for it */
+  constructor(context: Context, onLowSpace: () => void, { throwaway = false } = {}) {
     this.#context = context
+    this.#near = new NearPrefetch({
+      fetch: (log, blocks) => context.source.fetchAhead(log, blocks)
+    })
     this.#onLowSpace = onLowSpace
+    this.#throwaway = throwaway
   }
 
   get(name: string): Volume {
@@ -106,14 +118,21 @@ export class VolumeSet {
     const { version } = this.#context
     if (plan.fresh || version === null) return new ZeroBase(plan.sizeBytes)
     const { sizeBytes } = version.volume(plan.name)
-    return new MapBase({
+    const map = new MapBase({
       sizeBytes,
       map: version.map(plan.name),
       reader: this.#context.source,
       logKey: (number) => this.#context.logs.keyOf(number),
       dataKey: (number) => this.#context.keysOf(number).data,
-      cache: this.#cache
+      cache: this.#cache,
+      near: this.#near
     })
+    const { pack, trace } = this.#context
+    const packed = pack?.index.volume(plan.name)
+    const base = packed ? new PackedBase(map, pack!, packed) : map
+    if (trace === null || trace.ended) return base
+    const number = version.record.volumes.findIndex(({ name }) => name === plan.name)
+    return new TracedBase(base, trace, number, plan.memory)
   }
 
   async #overlay(plan: VolumePlan, number: number, keep: boolean): Promise<Overlay> {
@@ -121,7 +140,7 @@ export class VolumeSet {
     const file = path.join(stateDirectory, plan.name + OVERLAY_SUFFIX)
     const runtime = {
       onLowSpace: this.#onLowSpace,
-      ...(plan.memory ? { reserveBytes: plan.sizeBytes } : {})
+      ...(plan.memory && !this.#throwaway ? { reserveBytes: plan.sizeBytes } : {})
     }
     if (keep && (await exists(file))) {
       return Overlay.open(file, {
@@ -136,7 +155,7 @@ export class VolumeSet {
       name: plan.name,
       sizeBytes: plan.sizeBytes,
       baseId: this.#context.versionId?.toString('hex') ?? '',
-      durable: !plan.memory,
+      durable: !plan.memory && !this.#throwaway,
       sealKey: (key) => sealOverlayKey(key, this.#context.overlayKey)
     })
   }

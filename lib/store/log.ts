@@ -267,6 +267,16 @@ export class StoredLog extends EventEmitter implements Log {
     return this.#use((core) => core.byteLength)
   }
 
+  /** Bytes of each of these blocks, 0 for one of which nothing is known here. Reads no block. */
+  blockBytes(indexes: number[]): Promise<number[]> {
+    return this.#use(async (core) => {
+      const batch = core.core.state.storage.read()
+      const nodes = indexes.map((index) => batch.getTreeNode(2 * index))
+      batch.tryFlush()
+      return (await Promise.all(nodes)).map((node) => node?.size ?? 0)
+    })
+  }
+
   /** Forgets the data of blocks, so that good copies can be fetched again. The tree over them stays. */
   async clear(start: number, end: number): Promise<void> {
     await this.#use((core) => core.clear(start, end))

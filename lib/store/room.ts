@@ -31,6 +31,8 @@ export class Room {
   /** As last asked, less what was claimed since. */
   #free = 0
   #askedAt = -Infinity
+  /** Many writes at once share one question. */
+  #asking: Promise<void> | null = null
 
   constructor(opts: RoomOptions) {
     this.#directory = opts.directory
@@ -41,8 +43,7 @@ export class Room {
   async claim(bytes: number): Promise<void> {
     const margin = bytes < SMALL_BYTES ? SMALL_MARGIN_BYTES : MARGIN_BYTES
     if (this.#missing(bytes, margin) > 0 || performance.now() - this.#askedAt > ASK_AGAIN_MS) {
-      this.#free = await this.#freeBytes(this.#directory)
-      this.#askedAt = performance.now()
+      await (this.#asking ??= this.#ask())
     }
     const missing = this.#missing(bytes, margin)
     if (missing > 0) throw diskFull(missing)
@@ -57,6 +58,15 @@ export class Room {
 
   get unwritten(): number {
     return this.#unwritten
+  }
+
+  async #ask(): Promise<void> {
+    try {
+      this.#free = await this.#freeBytes(this.#directory)
+      this.#askedAt = performance.now()
+    } finally {
+      this.#asking = null
+    }
   }
 
   #missing(bytes: number, margin: number): number {

@@ -2,6 +2,7 @@
 import sodium from 'sodium-universal'
 import type { TreeNode } from './ports.ts'
 
+const LEAF = Buffer.from([0])
 const PARENT = Buffer.from([1])
 
 /** First block and number of blocks of each root of a tree of that many blocks, in order. */
@@ -33,13 +34,28 @@ export function rootsFrom(nodes: TreeNode[], length: number): TreeNode[] | null 
   return roots
 }
 
+/** The node of a block. */
+export function leafOf(block: number, data: Buffer): TreeNode {
+  return { index: 2 * block, size: data.byteLength, hash: hashOf(LEAF, data.byteLength, data) }
+}
+
 export function parentOf(left: TreeNode, right: TreeNode): TreeNode {
   const size = left.size + right.size
+  const hash = hashOf(PARENT, size, left.hash, right.hash)
+  return { index: (left.index + right.index) / 2, size, hash }
+}
+
+/** Number of the node above `2^depth` blocks that begin with block `offset × 2^depth`. */
+export function nodeIndex(depth: number, offset: number): number {
+  return offset * 2 ** (depth + 1) + 2 ** depth - 1
+}
+
+function hashOf(type: Buffer, size: number, ...parts: Buffer[]): Buffer {
   const bytes = Buffer.alloc(8)
   bytes.writeBigUInt64LE(BigInt(size))
   const hash = Buffer.alloc(32)
-  sodium.crypto_generichash_batch(hash, [PARENT, bytes, left.hash, right.hash])
-  return { index: (left.index + right.index) / 2, size, hash }
+  sodium.crypto_generichash_batch(hash, [type, bytes, ...parts])
+  return hash
 }
 
 function find(known: Map<number, TreeNode>, index: number, blocks: number): TreeNode | null {

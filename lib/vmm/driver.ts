@@ -54,6 +54,10 @@ export interface LaunchSpec {
   /** Where the guest's serial console and screen will listen (Unix sockets, mode 0600). */
   serialSocket: string
   vncSocket: string
+  /** Nothing of the guest's network leaves the VMM, for a rehearsal. */
+  isolated?: boolean
+  /** Read around a page fault of guest RAM, KiB, where this user may set it; the driver knows a good one. */
+  readAheadKb?: number
   /** Called once, when the VM is gone, however that happened. */
   onExit(exit: VmExit): void
   /** The VM paused by itself: a disk error (`ENOSPC`) stopped it. */
@@ -70,6 +74,12 @@ export interface VmExit {
 export interface Vm {
   /** Of the VMM itself; another one after a guest with its own kernel rebooted. */
   readonly pid: number
+  /** Whether the kernel reads as much around a page fault as it was told; an ordinary user may not tell it. */
+  readonly readAheadSet: boolean
+  /** Reads that much around a page fault of guest RAM from now on, where this user may set it; the default: null. */
+  setReadAhead(kb: number | null): Promise<void>
+  /** Presses a key that changes little on the guest's keyboard: the return key. */
+  pressKey(): Promise<void>
   /** Loads device state before the first `cont`. Consumes the stream. RAM is not in it. */
   restoreState(state: Readable): Promise<void>
   cont(): Promise<void>

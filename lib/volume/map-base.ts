@@ -12,6 +12,7 @@ import { CHUNK_BYTES, MAP_LEAF_CHUNKS, SEGMENT_CHUNKS_MAX } from '../base/limits
 import { refLog, refSlot, type MapLeaf } from '../format/map.ts'
 import { isZeroLeaf, type VolumeMap } from '../parcel/volume-map.ts'
 import type { VolumeBase } from './base.ts'
+import type { NearPrefetch } from './near-prefetch.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { segmentName, type SegmentCache } from './segment-cache.ts'
 import { SegmentLoader, type SegmentLoaderOptions, type SegmentPlace } from './segment-loader.ts'
@@ -19,6 +20,8 @@ import { SegmentLoader, type SegmentLoaderOptions, type SegmentPlace } from './s
 export interface MapBaseOptions extends SegmentLoaderOptions {
   sizeBytes: number
   map: VolumeMap
+  /** Gets what is near a miss; without one nothing is. */
+  near?: NearPrefetch
 }
 
 /** Chunks of one missing segment, by runs: chunk offset in the read, slot, number. */
@@ -32,12 +35,14 @@ export class MapBase implements VolumeBase {
   readonly #map: VolumeMap
   readonly #cache: SegmentCache
   readonly #loader: SegmentLoader
+  readonly #near: NearPrefetch | null
   readonly #ahead = new ReadAhead()
 
   constructor(options: MapBaseOptions) {
     this.sizeBytes = options.sizeBytes
     this.#map = options.map
     this.#cache = options.cache
+    this.#near = options.near ?? null
     this.#loader = new SegmentLoader(options)
   }
 
@@ -83,7 +88,7 @@ export class MapBase implements VolumeBase {
       const n = leafPart(chunk, count - done)
       const leaf = await this.#map.loadLeaf(Math.floor(chunk / MAP_LEAF_CHUNKS))
       const missing = this.#copy(leaf, chunk, n, target, done)
-      if (missing !== null) await this.#fetch(missing, target, done)
+      if (missing !== null) await this.#fetch(missing, target, done, chunk)
       done += n
     }
   }
@@ -125,15 +130,21 @@ export class MapBase implements VolumeBase {
   }
 
   /** Each segment is copied from as soon as it is here; ends when all have ended. */
-  #fetch(missing: Map<number, Missing>, target: Buffer, into: number): Promise<void> {
+  #fetch(
+    missing: Map<number, Missing>,
+    target: Buffer,
+    into: number,
+    chunk: number
+  ): Promise<void> {
     const wanted = [...missing.values()]
     const places = wanted.map(({ place }) => place)
-    return this.#loader.load(places, (index, segment) => {
+    const use = (index: number, segment: Buffer) => {
       const { uses } = wanted[index]
       for (let u = 0; u < uses.length; u += 3) {
         copyChunks(segment, uses[u + 1], uses[u + 2], target, (into + uses[u]) * CHUNK_BYTES)
       }
-    })
+    }
+    return this.#loader.load(places, use, () => this.#near?.missed(this.#map, chunk, places))
   }
 
   /** Nobody waits for it; an error comes back when somebody reads there. */

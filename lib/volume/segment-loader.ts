@@ -40,9 +40,10 @@ export class SegmentLoader {
 
   /**
    * Calls `use` for each place as soon as its segment is here, in any order. All that are not under way yet go out in
-   * one request a log. Ends when all have ended; rejects with the first error then.
+   * one request a log. Ends when all have ended; rejects with the first error then. Calls `onmissing` when peers have
+   * to be waited for.
    */
-  load(places: SegmentPlace[], use: UseSegment): Promise<void> {
+  load(places: SegmentPlace[], use: UseSegment, onmissing?: () => void): Promise<void> {
     const { cache } = this.#options
     return new Promise((resolve, reject) => {
       const batch = new Batch(places.length, use, (error) =>
@@ -61,19 +62,20 @@ export class SegmentLoader {
       }
       for (const [log, blocks] of wanted) {
         for (let i = 0; i < blocks.length; i += REQUEST_BLOCKS_MAX) {
-          void this.#request(log, blocks.slice(i, i + REQUEST_BLOCKS_MAX)) // it does not reject
+          const some = blocks.slice(i, i + REQUEST_BLOCKS_MAX)
+          void this.#request(log, some, onmissing) // it does not reject
         }
       }
     })
   }
 
-  async #request(log: number, blocks: number[]): Promise<void> {
+  async #request(log: number, blocks: number[], onmissing?: () => void): Promise<void> {
     const { cache, reader, logKey, dataKey } = this.#options
     let arrived = 0
     try {
       const key = logKey(log)
       const data = dataKey(log)
-      const sealed = await reader.read(log, blocks)
+      const sealed = await reader.read(log, blocks, onmissing)
       for (; arrived < blocks.length; arrived++) {
         if (arrived > 0 && arrived % OPEN_IN_A_ROW === 0) await new Promise(setImmediate)
         const block = blocks[arrived]

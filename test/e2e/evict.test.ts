@@ -67,7 +67,7 @@ test('evict gives space back, except that of the last copy', { timeout: 300_000 
   t.is(await exported(fleet, office), written)
 })
 
-test('of two that evict at once, one keeps it', { timeout: 180_000 }, async (t) => {
+test('of two that evict at once, one keeps it', { timeout: 300_000 }, async (t) => {
   if (!need(t, 'qemu-tools', 'qemu')) return
   t.comment(`seed ${random.seed}`)
   const fleet = await Fleet.open(t)

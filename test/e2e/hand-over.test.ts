@@ -4,7 +4,7 @@ import { Fleet, type Device } from '../helpers/devices.ts'
 import { need } from '../helpers/requirements.ts'
 import { until } from '../helpers/until.ts'
 
-test('the lease of a suspended parcel can still be given away', { timeout: 120_000 }, async (t) => {
+test('the lease of a suspended parcel can still be given away', { timeout: 300_000 }, async (t) => {
   if (!need(t, 'qemu')) return
   const fleet = await Fleet.open(t)
   const home = await fleet.first()
@@ -39,6 +39,15 @@ test('the lease of a suspended parcel can still be given away', { timeout: 120_0
   t.ok(error?.hint?.includes('there: `hyperparcel discard disk`'), error?.hint)
   t.absent(error?.hint?.includes('--handoff'), error?.hint)
 
+  // Given up while its VM is being made: the lease goes back, unless it runs by then.
+  const resuming = home.start(['resume', 'disk'])
+  await resuming.saw('booting')
+  t.is((await resuming.interrupt()).code, 130)
+  const after = await home.parcel('disk')
+  if (after?.['state'] === 'running') await home.ok(['suspend', 'disk', '--to', 'office'])
+  else t.alike([after?.['state'], after?.['holder']], ['elsewhere', 'office'], 'given back')
+  await until(async () => (await office.ok(['lease', 'disk']))['holder'] === 'office')
+
   await home.ok(['daemon', 'stop'])
   const back = await office.ok(['suspend', 'disk', '--to', 'home'])
   t.is(back['lease_delivered'], false)
@@ -46,7 +55,7 @@ test('the lease of a suspended parcel can still be given away', { timeout: 120_0
   await until(async () => (await home.ok(['lease', 'disk']))['holder'] === 'home')
 })
 
-test('what was granted is fetched, so that its author may go', { timeout: 180_000 }, async (t) => {
+test('what was granted is fetched, so that its author may go', { timeout: 300_000 }, async (t) => {
   if (!need(t, 'qemu')) return
   const fleet = await Fleet.open(t)
   const home = await fleet.first()
@@ -78,15 +87,21 @@ test('what was granted is fetched, so that its author may go', { timeout: 180_00
   await until(async () => (await missing(office, 'later')) === 0)
   const again = await home.ok(['suspend', 'later', '--to', 'office', '--wait-replicas', '1'])
   t.alike([again['lease_delivered'], again['replicas']], [true, 1], 'said again, to wait')
+  await home.ok(['hoard', 'later', '--follow'])
   await home.kill('daemon')
   const resumed = await office.ok(['resume', 'later', '--offline'])
   t.is(resumed['booted'], true, 'its author is off')
+  await office.ok(['checkpoint', 'later'])
   await office.ok(['suspend', 'later'])
+
+  // When it is back, what was made without a network comes by itself.
+  await until(async () => (await home.parcel('later'))?.['version'] === 3)
+  await until(async () => (await missing(home, 'later')) === 0)
 })
 
 test(
   'a resume that cannot have its data says whom to switch on',
-  { timeout: 240_000 },
+  { timeout: 400_000 },
   async (t) => {
     if (!need(t, 'qemu')) return
     const fleet = await Fleet.open(t)

@@ -54,6 +54,7 @@ test('nonsense is refused, and nothing is left of it', { timeout: 180_000 }, asy
     disk('IMAGE_UNREADABLE', 'folder', /is a directory/),
     disk('IMAGE_UNREADABLE', 'pipe', /not a regular file/),
     disk('IMAGE_INVALID', 'empty', /is empty/),
+    disk('IMAGE_INVALID', 'text', /is no disk: it is text/),
     disk('IMAGE_INVALID', 'raw.qcow2', /is not a qcow2 image/),
     disk('IMAGE_INVALID', 'head.qcow2', /header/),
     disk('IMAGE_INVALID', 'half.qcow2', /damaged or cut off/),
@@ -128,6 +129,7 @@ test('nonsense is refused, and nothing is left of it', { timeout: 180_000 }, asy
     { args: ['config', 'colour', 'red'], code: 2, error: 'CONFIG_UNKNOWN', says: /bootstrap, lan/ },
     { args: ['config', 'colour'], code: 2, error: 'CONFIG_UNKNOWN', says: /bootstrap, lan/ },
     { args: ['config', 'bootstrap', 'nonsense'], code: 2, error: 'USAGE', says: /HOST:PORT/ },
+    { args: ['config', 'down', 'fast'], code: 2, error: 'USAGE', says: /10Mbit/ },
     { args: ['invite', '--expires', 'never'], code: 2, error: 'USAGE' },
     { args: ['frobnicate'], code: 2, error: 'USAGE' },
     { args: ['ls', '--frob'], code: 2, error: 'USAGE' },
@@ -365,6 +367,7 @@ async function images(directory: string): Promise<string> {
   await truncate(at('head.qcow2'), 70)
   await copyFile(raw, at('raw.qcow2'))
   await writeFile(at('empty'), '')
+  await writeFile(at('text'), 'no image\n'.repeat(1000))
   await mkdir(at('folder'))
   await once(spawn('mkfifo', [at('pipe')]), 'close')
   return raw

@@ -72,7 +72,7 @@ test('a followed log stays up to date, also through a third device', async (t) =
   await laptop.store.flush()
 })
 
-test('two devices have it and one goes away in the middle', async (t) => {
+test('two devices have it and one goes away in the middle', { timeout: 180_000 }, async (t) => {
   const fleet = await Fleet.create(t)
   const home = await fleet.device()
   const log = await home.store.current('parcel:a')
@@ -96,9 +96,11 @@ test('two devices have it and one goes away in the middle', async (t) => {
     if (!(await copy.read(i))?.equals(large(i))) t.fail(`block ${i} differs`)
   }
   t.is(await copy.firstMissing(0, count), -1)
+  const { blocksWasted } = office.network.traffic.totals()
+  t.ok(blocksWasted < count / 10, `${blocksWasted} blocks came twice`)
 })
 
-test('a fetch goes on when the only other device comes back', async (t) => {
+test('a fetch goes on when the only other device comes back', { timeout: 180_000 }, async (t) => {
   const fleet = await Fleet.create(t)
   const directory = await t.tmp()
   const first = new LogStore({ directory })
@@ -123,6 +125,8 @@ test('a fetch goes on when the only other device comes back', async (t) => {
   await fleet.device({ keyPair: home.keyPair, store: await createLogStore(t, directory) })
   await fetching
   t.is(await copy.firstMissing(0, count), -1)
+  const { blocksWasted } = office.network.traffic.totals()
+  t.ok(blocksWasted < count / 10, `${blocksWasted} blocks came twice`)
 })
 
 function large(n: number): Buffer {

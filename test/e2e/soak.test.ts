@@ -17,7 +17,7 @@ const SMALL = [
   '--files',
   '8'
 ]
-const SOAK_MS = 300_000
+const SOAK_MS = 550_000
 const GONE_MS = 60_000
 
 test('soak: two rounds of a guest that works', { timeout: SOAK_MS }, async (t) => {

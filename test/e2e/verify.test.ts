@@ -26,6 +26,7 @@ test('damage is found, and repaired from a peer', { timeout: 240_000 }, async (t
   t.is((await home.run(['verify', 'work', '--version', '2'])).code, 3)
   t.is((await home.ok(['verify']))['checked'], clean['checked'], 'all parcels')
 
+  await home.ok(['create', 'other', '--size', '1M', '--memory', '64M'])
   await damage(home, 6)
   const found = await home.run(['verify', 'work'])
   t.is(found.code, 6)
@@ -33,6 +34,10 @@ test('damage is found, and repaired from a peer', { timeout: 240_000 }, async (t
   const bad = Number(found.json['bad'])
   t.ok(bad > 0 && bad <= 6, `${bad} blocks are bad`)
   t.comment(JSON.stringify((found.json['found'] as Json[])[0]))
+  t.alike(found.json['bad_versions'], [{ parcel: 'work', version: 1 }])
+  await home.ok(['daemon', 'stop'])
+  const { bad_versions: shown } = (await home.ok(['show', 'work']))['parcel'] as Json
+  t.is((shown as Json[])[0]?.['version'], 1, 'show remembers it')
   const read = await home.run(['export', 'work', `${file}.damaged`])
   t.not(read.code, 0, 'nobody reads wrong data')
   const alone = await home.run(['verify', '--repair'])
@@ -62,6 +67,7 @@ test('bad blocks are fetched again', { timeout: 240_000 }, async (t) => {
     t.ok(Number(run.json['repaired']) > 0, `${device.name} was repaired`)
     const again = await device.ok(['verify', 'work'])
     t.alike([again['bad'], again['missing']], [0, 0])
+    t.alike(((await device.ok(['show', 'work']))['parcel'] as Json)['bad_versions'], [])
     const out = path.join(fleet.directory, `out-${device.name}`)
     await device.ok(['export', 'work', out])
     t.is(await sha256(out), await sha256(file))

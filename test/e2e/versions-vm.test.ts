@@ -1,6 +1,8 @@
 /** A clone boots as a machine of its own; a rollback to a version with memory resumes there. */
 import test from 'brittle'
 import { Fleet } from '../helpers/devices.ts'
+import { testGuest } from '../helpers/guest.ts'
+import { sha256 } from '../helpers/images.ts'
 import { need } from '../helpers/requirements.ts'
 
 test('a rollback resumes in the past, a clone boots', { timeout: 300_000 }, async (t) => {
@@ -19,6 +21,14 @@ test('a rollback resumes in the past, a clone boots', { timeout: 300_000 }, asyn
   t.is((await home.run(['rollback', 'work', '2'])).error?.code, 'PARCEL_RUNNING')
   t.is((await home.run(['remove', 'work', '--yes'])).error?.code, 'PARCEL_RUNNING')
   t.is((await home.ok(['verify', 'work']))['bad'], 0, 'verify works beside the VM')
+  const images = ['1', '2'].map((version) => ({
+    version,
+    file: `${fleet.directory}/${version}.raw`
+  }))
+  await Promise.all(
+    images.map(({ version, file }) => home.ok(['export', 'work', file, '--version', version]))
+  )
+  t.is(await sha256(images[0].file), await sha256((await testGuest()).disk), 'so does export')
   t.is((await home.ok(['suspend', 'work']))['version'], 3)
 
   t.is((await home.ok(['rollback', 'work', '2']))['version'], 4)

@@ -10,7 +10,7 @@ import { spawnSync } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
-import { copyFile, mkdir, readFile, readdir } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import type { Assert } from 'brittle'
@@ -29,6 +29,9 @@ const PROCESSES = {
 } as const
 
 export type ProcessKind = keyof typeof PROCESSES
+
+/** A rehearsal after each suspend would cost every test a second VM. */
+const SETTINGS: Json = { rehearsal: false }
 
 export class Fleet {
   readonly directory: string
@@ -68,15 +71,17 @@ export class Fleet {
   }
 
   /** The first device of a fleet. */
-  async first(name = 'home'): Promise<Device> {
+  async first(name = 'home', settings: Json = SETTINGS): Promise<Device> {
     const device = this.device(name)
+    await device.configure(settings)
     await device.ok(['init', '--name', name, '--bootstrap', this.bootstrap])
     return device
   }
 
   /** Another device, by an invite of that one. Resolves when both see each other. */
-  async join(host: Device, name: string): Promise<Device> {
+  async join(host: Device, name: string, settings: Json = SETTINGS): Promise<Device> {
     const device = this.device(name)
+    await device.configure(settings)
     const { invite } = await host.ok(['invite', '--no-wait'])
     await device.ok(['join', String(invite), '--name', name, '--bootstrap', this.bootstrap])
     await until(async () => (await device.online()).includes(host.name))
@@ -89,6 +94,8 @@ export class Device {
   readonly name: string
   readonly home: string
   readonly bootstrap: string
+  /** What starts its programs: `ip netns exec …`. */
+  through: string[] = []
   readonly #consoles = new Map<string, SerialConsole>()
 
   constructor(name: string, home: string, bootstrap: string) {
@@ -97,8 +104,17 @@ export class Device {
     this.bootstrap = bootstrap
   }
 
+  /** Settings of a home that is not made yet. */
+  async configure(settings: Json): Promise<void> {
+    await mkdir(this.home, { recursive: true, mode: 0o700 })
+    await writeFile(path.join(this.home, 'config.json'), JSON.stringify(settings), { mode: 0o600 })
+  }
+
   start(args: string[], opts: ProgramOptions = {}): Program {
-    return startProgram(['--home', this.home, '--json', ...args], opts)
+    return startProgram(['--home', this.home, '--json', ...args], {
+      through: this.through,
+      ...opts
+    })
   }
 
   run(args: string[], opts: ProgramOptions = {}): Promise<ProgramRun> {

@@ -37,14 +37,22 @@ export class Fleet {
   readonly bootstrap: string[]
   readonly topic = randomBytes(32)
   readonly members: Buffer[] = []
+  readonly #answers: boolean
+  readonly #networks: Network[] = []
 
-  constructor(t: Assert, bootstrap: string[]) {
+  constructor(t: Assert, bootstrap: string[], answers = true) {
     this.t = t
     this.bootstrap = bootstrap
+    this.#answers = answers
   }
 
   static async create(t: Assert): Promise<Fleet> {
     return new Fleet(t, (await createDht(t)).bootstrap)
+  }
+
+  /** Its DHT answers nobody. */
+  static async silent(t: Assert): Promise<Fleet> {
+    return new Fleet(t, [`127.0.0.1:${await freeUdpPort()}`], false)
   }
 
   /** A connected device of the fleet. */
@@ -69,8 +77,12 @@ export class Fleet {
       keyPair
     })
     await network.ready()
-    await network.swarm.status(this.topic)?.flushed()
-    this.t.teardown(() => network.close(), { order: -2 })
+    if (this.#answers) await network.swarm.status(this.topic)?.flushed()
+    // All at once: where the DHT answers nobody, each takes seconds.
+    if (this.#networks.push(network) === 1) {
+      const close = () => Promise.all(this.#networks.map((opened) => opened.close()))
+      this.t.teardown(close, { order: -2 })
+    }
     return { network, store, keyPair }
   }
 

@@ -73,7 +73,8 @@ const IGNORE: Receivers<typeof FETCH_MESSAGES> = {
   proof: () => {},
   unavailable: () => {},
   cancel: () => {},
-  raise: () => {}
+  raise: () => {},
+  later: () => {}
 }
 
 function lazily(make: () => RawHandlers): RawHandlers {

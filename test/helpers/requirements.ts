@@ -21,7 +21,6 @@ const REQUIREMENTS = {
     met: () => writable('/dev/fuse') && onPath('fusermount3') && onPath('nbdfuse'),
     missing: 'access to /dev/fuse, and nbdfuse and fusermount3 (apt-get install libnbd-bin fuse3)'
   },
-  kvm: { met: () => writable('/dev/kvm'), missing: 'access to /dev/kvm' },
   qemu: program('qemu-system-x86_64', 'qemu-system-x86'),
   'qemu-tools': programs(['qemu-img', 'qemu-io', 'qemu-nbd'], 'qemu-utils'),
   'nbd-tools': programs(['nbdinfo', 'nbdcopy'], 'libnbd-bin'),
@@ -34,6 +33,7 @@ const REQUIREMENTS = {
   busybox: program('busybox', 'busybox-static'),
   tcpdump: program('tcpdump', 'tcpdump'),
   iproute: program('ip', 'iproute2'),
+  vde: programs(['vde_switch', 'wirefilter'], 'vde2'),
   'apt-get': program('apt-get', 'apt'),
   e2fsprogs: program('mkfs.ext4', 'e2fsprogs')
 } satisfies Record<string, Requirement>

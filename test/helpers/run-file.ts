@@ -12,6 +12,8 @@ import { summarizeTap, type TapSummary } from './tap.ts'
 const PROJECT = path.resolve(import.meta.dirname, '../../..')
 const MARK = 'HYPERPARCEL_TEST_MARK'
 const OUTPUT_BYTES_MAX = 4 * 1024 * 1024
+/** For a test that says nothing else. Brittle's own 30 s are little where other tests run on the same two cores. */
+const TEST_TIMEOUT_MS = 120_000
 /** Daemons that were asked to end may need a moment. */
 const SETTLE_MS = 2000
 
@@ -31,7 +33,8 @@ export async function runFile(file: string, timeoutMs: number): Promise<FileResu
   const mark = randomBytes(8).toString('hex')
   running.add(mark)
   const started = performance.now()
-  const child = spawn(process.execPath, [brittle, path.relative(PROJECT, file)], {
+  const options = ['--timeout', String(TEST_TIMEOUT_MS)]
+  const child = spawn(process.execPath, [brittle, ...options, path.relative(PROJECT, file)], {
     // Brittle takes patterns below the working directory only.
     cwd: PROJECT,
     env: { ...process.env, [MARK]: mark },

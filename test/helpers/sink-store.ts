@@ -45,6 +45,7 @@ export async function createSinkStore(t: Assert, local: LocalBlocks = nothing): 
     doomed: () => null,
     versionExists: () => false,
     forgetBad: () => Promise.resolve(false),
+    badPack: async () => {},
     announce: () => Promise.resolve(),
     onevent: () => {}
   })

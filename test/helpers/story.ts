@@ -1,4 +1,4 @@
-/** The demo and the soak as a user runs them: a process with a directory of its own, which it leaves clean. */
+/** The demo, the soak and the lab as a user runs them: a process with a directory of its own, which it leaves clean. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
@@ -8,7 +8,11 @@ import type { Assert } from 'brittle'
 import { ROOT } from './sources.ts'
 import { until } from './until.ts'
 
-const SCRIPTS = { demo: 'dist/examples/demo.js', soak: 'dist/test/soak/run.js' }
+const SCRIPTS = {
+  demo: 'dist/examples/demo.js',
+  soak: 'dist/test/soak/run.js',
+  lab: 'dist/test/lab/run.js'
+}
 const GONE_MS = 60_000
 
 export interface Story {

@@ -25,6 +25,10 @@ const LAYERS: Record<string, Layer> = {
     mayImport: ['base', 'format', 'chunk', 'store'],
     why: 'maps and versions are made of blocks, and read through the ports of the store'
   },
+  policy: {
+    mayImport: ['base', 'format'],
+    why: 'plans as data: what to fetch, keep or rehearse, decided without doing any of it'
+  },
   fleet: {
     mayImport: ['base', 'format', 'chunk', 'store'],
     why: 'keys seal, the registry is a log; it works with no parcel there'
@@ -37,6 +41,10 @@ const LAYERS: Record<string, Layer> = {
     mayImport: ['base', 'format', 'store', 'fleet'],
     why: 'moves blocks between devices; what a parcel is must not matter to it'
   },
+  lookaside: {
+    mayImport: ['base', 'ipc', 'format', 'chunk', 'store'],
+    why: 'a process of its own for what may hang: it knows sealed blocks and no peers'
+  },
   block: { mayImport: ['base', 'ipc'], why: 'an NBD server over a port; knows no parcels' },
   volume: {
     mayImport: ['base', 'format', 'chunk', 'store', 'parcel', 'block'],
@@ -47,7 +55,18 @@ const LAYERS: Record<string, Layer> = {
     why: 'gets NBD addresses and a memory file: knows neither parcels nor the swarm'
   },
   runner: {
-    mayImport: ['base', 'ipc', 'format', 'chunk', 'store', 'parcel', 'block', 'volume', 'vmm'],
+    mayImport: [
+      'base',
+      'ipc',
+      'format',
+      'chunk',
+      'store',
+      'parcel',
+      'policy',
+      'block',
+      'volume',
+      'vmm'
+    ],
     why: 'the data plane, with no network and no fleet in its process'
   },
   daemon: {
@@ -58,9 +77,11 @@ const LAYERS: Record<string, Layer> = {
       'chunk',
       'store',
       'parcel',
+      'policy',
       'fleet',
       'lease',
       'net',
+      'lookaside',
       'block',
       'volume',
       'vmm',

@@ -65,6 +65,12 @@ declare module 'hypercore' {
       readonly state: {
         createWriteBatch(): { deleteTreeNode(index: number): void }
         createTreeBatch(): Hypercore.TreeBatch
+        readonly storage: {
+          read(): {
+            getTreeNode(index: number): Promise<Hypercore.Node | null>
+            tryFlush(): void
+          }
+        }
       }
     }
 

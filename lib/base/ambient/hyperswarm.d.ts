@@ -23,7 +23,12 @@ declare module 'hyperswarm' {
       readonly rawBytesRead: number
       readonly rawBytesWritten: number
       /** UDX: smoothed round trip in milliseconds. */
-      readonly rawStream: { readonly rtt?: number }
+      readonly rawStream: {
+        readonly rtt?: number
+        readonly bytesReceived?: number
+        /** TCP. */
+        readonly bytesRead?: number
+      }
       destroy(err?: Error): this
     }
 
@@ -53,6 +58,7 @@ declare module 'hyperswarm' {
     /** Keeps a connection to that peer, found by its key; called again, tries again at once. */
     joinPeer(publicKey: Buffer): void
     leavePeer(publicKey: Buffer): void
+    flush(): Promise<unknown>
     /** Where the search for a topic stands. */
     status(topic: Buffer): Hyperswarm.Discovery | null
     destroy(opts?: { force?: boolean }): Promise<void>

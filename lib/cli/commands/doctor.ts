@@ -1,3 +1,4 @@
+import { EXIT } from '../../base/errors.ts'
 import { able, type Check } from '../../base/check.ts'
 import { examineDevice } from '../../daemon/doctor.ts'
 import type { CliCommand } from '../command.ts'
@@ -14,7 +15,7 @@ export const doctor: CliCommand = {
   usage: 'doctor',
   summary: 'check whether this machine is able',
   details:
-    'Checks the VMM, KVM, FUSE, the network, the clock and the space. Needs no daemon and changes nothing.',
+    'Checks the VMM, KVM, FUSE, the network, the clock and the space. Needs no daemon and changes nothing. Ends with 1 when something is missing.',
   example: 'hyperparcel doctor',
   async run(context) {
     const checks = await examineDevice(context.home)
@@ -23,6 +24,14 @@ export const doctor: CliCommand = {
       return check.hint === undefined ? [line] : [line, `          ${check.hint}`]
     })
     lines.push('', able(checks) ? 'This machine is able.' : 'Something is missing, see above.')
-    return { json: { able: able(checks), checks }, text: lines.join('\n') }
+    const text = lines.join('\n')
+    if (able(checks)) return { json: { able: true, checks }, text }
+    const missing = checks.filter(({ state }) => state === 'missing').map(({ name }) => name)
+    const error = {
+      code: 'NOT_ABLE',
+      message: `Missing on this machine: ${missing.join(', ')}`,
+      hint: 'Each check has a hint of its own.'
+    }
+    return { json: { able: false, checks, error }, text, exitCode: EXIT.FAILED }
   }
 }

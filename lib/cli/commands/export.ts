@@ -36,6 +36,11 @@ export const exportVolume: CliCommand = {
       file: path.resolve(context.io.cwd, file),
       ...options
     })
-    return { json: result, text: `Wrote ${formatBytes(result.bytes)} to ${result.file}.` }
+    const wrote = `Wrote ${formatBytes(result.bytes)} to ${result.file}`
+    const stale = result.running && options.version === undefined
+    const text = stale
+      ? `${wrote}: ${result.parcel} as version ${result.version} has it, without what changed since it runs.`
+      : `${wrote}.`
+    return { json: result, text }
   }
 }

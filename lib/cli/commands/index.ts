@@ -11,14 +11,17 @@ import { discard } from './discard.ts'
 import { doctor } from './doctor.ts'
 import { evict } from './evict.ts'
 import { exportVolume } from './export.ts'
+import { hoard } from './hoard.ts'
 import { init } from './init.ts'
 import { invite } from './invite.ts'
 import { join } from './join.ts'
 import { lease } from './lease.ts'
 import { log } from './log.ts'
+import { lookaside } from './lookaside.ts'
 import { ls } from './ls.ts'
 import { poweroff } from './poweroff.ts'
 import { prune } from './prune.ts'
+import { push } from './push.ts'
 import { remove } from './remove.ts'
 import { rename } from './rename.ts'
 import { resume } from './resume.ts'
@@ -52,7 +55,10 @@ export const COMMANDS: CliCommand[] = [
   remove,
   verify,
   prune,
+  hoard,
+  push,
   evict,
+  lookaside,
   lease,
   status,
   stats,
@@ -63,15 +69,4 @@ export const COMMANDS: CliCommand[] = [
 ]
 
 /** Named in the contract, not part of this version: they say so. */
-export const LATER = [
-  'devices remove',
-  'hoard',
-  'push',
-  'lookaside',
-  'takeover',
-  'ui',
-  'view',
-  'lock',
-  'unlock',
-  'recover'
-]
+export const LATER = ['devices remove', 'takeover', 'ui', 'view', 'lock', 'unlock', 'recover']

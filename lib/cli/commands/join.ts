@@ -14,7 +14,7 @@ export const join: CliCommand = {
   usage: 'join <invite>',
   summary: 'make this machine a device (or a cache) of a fleet',
   details:
-    'Takes the invite that `hyperparcel invite` printed on a device of the fleet; that device must be online. `-` reads the invite from standard input.',
+    'Takes the invite that `hyperparcel invite` printed on a device of the fleet; that device must be online. `-` reads the invite from standard input. The invite of a cache needs --quota; one home may be the cache of several fleets, with a quota for each.',
   example: 'hyperparcel join INVITE --name office',
   options(command) {
     command

@@ -1,5 +1,6 @@
 import type { PruneResult } from '../../daemon/api-versions.ts'
 import type { CliCommand } from '../command.ts'
+import { versionList } from '../ui/version-list.ts'
 import type { Context } from '../context.ts'
 import { parseCount } from '../parse.ts'
 import { formatBytes } from '../ui/format.ts'
@@ -30,7 +31,7 @@ export const prune: CliCommand = {
     }
     if (options.yes !== true) await ask(context, name, keep)
     const result = await context.request('prune', { name, keep })
-    const text = `Gave ${formatBytes(result.bytes_freed)} back: ${versions(result.dropped)} of ${result.parcel} dropped, ${versions(result.kept)} kept.`
+    const text = `Gave ${formatBytes(result.bytes_freed)} back: ${versionList(result.dropped)} of ${result.parcel} dropped, ${versionList(result.kept)} kept.`
     return { json: result, text: `${text}${rewritten(result)}${pending(result)}` }
   }
 }
@@ -51,25 +52,16 @@ async function ask(context: Context, name: string, keep: number): Promise<void> 
 }
 
 function planned(plan: PruneResult): string {
-  const what = plan.dropped.length === 0 ? 'leftovers of commits' : versions(plan.dropped)
+  const what =
+    plan.dropped.length === 0
+      ? 'what no version needs (from suspends that were interrupted, for instance)'
+      : versionList(plan.dropped)
   const dead = plan.segments_mostly_dead
   const rewrites = dead === 0 ? '' : ` and rewrites ${dead} segments that are mostly dead`
-  return `This drops ${what} of ${plan.parcel} on this device${rewrites}, about ${formatBytes(plan.bytes_expected)}; ${versions(plan.kept)} ${plan.kept.length === 1 ? 'stays' : 'stay'}.`
+  return `This drops ${what} of ${plan.parcel} on this device${rewrites}, about ${formatBytes(plan.bytes_expected)}; ${versionList(plan.kept)} ${plan.kept.length === 1 ? 'stays' : 'stay'}.`
 }
 
 function onlyHere({ only_copies: numbers }: PruneResult): string {
   if (numbers.length === 0) return ''
-  return ` No other device is known to have ${versions(numbers)}: this may be the only copy.`
-}
-
-/** `versions 1 to 4, 7`. */
-function versions(numbers: number[]): string {
-  if (numbers.length === 0) return 'no version'
-  const runs: string[] = []
-  for (let i = 0, next = 0; i < numbers.length; i = next) {
-    next = i + 1
-    while (next < numbers.length && numbers[next] === numbers[next - 1] + 1) next++
-    runs.push(next - i > 1 ? `${numbers[i]} to ${numbers[next - 1]}` : `${numbers[i]}`)
-  }
-  return `${numbers.length === 1 ? 'version' : 'versions'} ${runs.join(', ')}`
+  return ` No other device is known to have ${versionList(numbers)}: this may be the only copy.`
 }

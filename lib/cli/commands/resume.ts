@@ -41,9 +41,11 @@ export const resume: CliCommand = {
   },
   async run(context, [name], options: Options) {
     const result = await settled(context, 'resume', { name, ...options })
+    const names = result.sources.map(({ name: source, bytes }) => `${source} ${formatBytes(bytes)}`)
+    const from = names.length === 0 ? '' : ` (${names.join(', ')})`
     const how = result.booted ? 'boots' : 'runs'
     const text = [
-      `${result.parcel} ${how} (version ${result.version}) after ${formatDuration(result.resume_ms)}; ${formatBytes(result.bytes_fetched)} fetched so far.`,
+      `${result.parcel} ${how} (version ${result.version}) after ${formatDuration(result.resume_ms)}; ${formatBytes(result.bytes_fetched)} fetched so far${from}.`,
       `Console: ${context.typed(`console ${result.parcel}`)}`,
       `Screen:  ${result.vnc} (VNC over a Unix socket)`
     ]

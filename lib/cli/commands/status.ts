@@ -1,5 +1,7 @@
 import type { CliCommand } from '../command.ts'
+import type { CacheRow } from '../../daemon/api-cache.ts'
 import { warnOfLowSpace } from '../low-space.ts'
+import { orderText } from '../order-text.ts'
 import { formatBytes, formatFields, shortKey } from '../ui/format.ts'
 
 export const status: CliCommand = {
@@ -16,7 +18,14 @@ export const status: CliCommand = {
       ['role', result.role],
       ['home', result.home],
       ['online', result.online.length === 0 ? 'no other device' : result.online.join(', ')],
+      ...(result.caches ?? []).map(cacheField),
       ['running', result.running.length === 0 ? 'nothing' : result.running.join(', ')],
+      [
+        'orders',
+        result.orders.length === 0
+          ? null
+          : result.orders.map((order) => `${order.parcel} ${orderText(order)}`).join(', ')
+      ],
       ['stored', `${formatBytes(result.bytes_stored)}, ${formatBytes(result.bytes_free)} free`]
     ])
     for (const { author, parcel } of result.conflicts ?? []) {
@@ -26,6 +35,13 @@ export const status: CliCommand = {
     warnOfLowSpace(context, result.low_space)
     return { json: result, text }
   }
+}
+
+function cacheField(cache: CacheRow): [string, string] {
+  const held = `${formatBytes(cache.bytes_held)} of at most ${formatBytes(cache.quota_bytes)}`
+  const versions = `${cache.versions} of ${cache.versions_listed} versions`
+  const over = cache.full ? `; the newest ones need ${formatBytes(cache.bytes_over)} more` : ''
+  return [`for ${shortKey(cache.fleet)}`, `${held}, ${versions}${over}`]
 }
 
 function conflictText(author: string, of: string): string {

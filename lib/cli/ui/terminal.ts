@@ -4,6 +4,7 @@ import type { Progress } from '../../base/progress.ts'
 import { formatBytes, formatDuration, printable } from './format.ts'
 import { ProgressMeter, type ProgressView } from './meter.ts'
 import type { Output, Renderer } from './renderer.ts'
+import { sharesText } from './shares.ts'
 
 const FRAME_MS = 100
 const CLEAR_LINE = '\r\u001b[K'
@@ -52,7 +53,9 @@ export function progressLine(view: ProgressView): string {
   } else if (view.elapsedMs >= 1000) {
     parts.push(formatDuration(view.elapsedMs))
   }
-  if (view.peers !== undefined && view.peers.length > 0) {
+  if (view.sources !== undefined && view.sources.length > 0) {
+    parts.push(`from ${sharesText(view.sources)}`)
+  } else if (view.peers !== undefined && view.peers.length > 0) {
     parts.push(`(${printable(view.peers.join(', '))})`)
   }
   return parts.join('  ')

@@ -16,22 +16,11 @@ import {
 import type { PeerHandlers } from '../../net/calls.ts'
 import { headVersion } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
+import { Cards, Hex, Holds, HoldsEach, type HoldsAnswer } from './call-params.ts'
 import type { FetchState } from '../versions/proactive.ts'
 import { suspendParcel } from '../use-cases/suspend.ts'
 
-/** Versions asked about at once, and named in one answer. */
-export const HOLDS_MAX = 4096
-
-export const Hex = (bytes: number) => v.pipe(v.string(), v.hexadecimal(), v.length(bytes * 2))
-const Cards = v.object({
-  cards: v.pipe(v.array(v.pipe(v.string(), v.maxLength(4096))), v.maxLength(512))
-})
 const Parcel = v.object({ parcel: Hex(16) })
-const Holds = v.object({ parcel: Hex(16), version: Hex(32) })
-const HoldsEach = v.object({
-  parcel: Hex(16),
-  versions: v.pipe(v.array(Hex(32)), v.maxLength(HOLDS_MAX))
-})
 const Entries = v.object({
   parcel: Hex(16),
   entries: v.pipe(v.array(v.pipe(v.string(), v.maxLength(64 * 1024))), v.maxLength(64))
@@ -47,16 +36,6 @@ const LEASE_TIMEOUT_MS = 10_000
 const FETCH_TIMEOUT_MS = 10_000
 const INTRODUCTIONS_MAX = 5
 const RETRY_MS = 1000
-
-/** Of one version: is all of it here, durably, and is it open here? Of its parcel: does it run here? */
-export interface HoldsAnswer {
-  holds: boolean
-  /** The reissued map that it is read through there: key of its log in hex, block. */
-  annex?: { log: string; block: number }
-  uses?: boolean
-  /** Does the parcel run there? */
-  runs?: boolean
-}
 
 export class PeerApi {
   readonly #node: FleetNode

@@ -1,9 +1,13 @@
-/** How many peers hold all of a version. A peer answers for itself, by what it has flushed. */
+/**
+ * How many peers hold all of a version. A peer answers for itself, by what it has flushed; what it said is remembered
+ * (`replica-book.ts`).
+ */
 import * as v from 'valibot'
 import type { VersionInfo } from '../../fleet/index.ts'
 import type { PeerMap } from '../versions/map-choice.ts'
 import type { FleetNode } from '../node.ts'
-import { HOLDS_MAX, Hex, type HoldsAnswer } from './peer-api.ts'
+import { HOLDS_MAX, Hex, type HoldsAnswer } from './call-params.ts'
+import { ReplicaBook } from './replica-book.ts'
 
 const ASK_TIMEOUT_MS = 3000
 const MapAnswer = v.object({
@@ -16,11 +20,37 @@ const AwaitsAnswer = v.pipe(v.array(Hex(32)), v.maxLength(HOLDS_MAX))
 
 export class Replicas {
   readonly #node: FleetNode
-  /** Versions and who was found to hold them; a holder stays one until it says otherwise. */
-  readonly #known = new Map<string, Set<string>>()
+  readonly #book: ReplicaBook
 
   constructor(node: FleetNode) {
     this.#node = node
+    this.#book = new ReplicaBook(node.paths.home)
+  }
+
+  /** After the registry is there. */
+  async load(): Promise<void> {
+    await this.#book.load()
+    const { registry } = this.#node
+    const versions = new Set(
+      registry.parcels().flatMap(({ id }) => registry.versions(id).map(nameOf))
+    )
+    const devices = new Set(
+      registry
+        .devices()
+        .filter(({ removed }) => !removed)
+        .map(({ publicKey }) => publicKey.toString('hex'))
+    )
+    this.#book.prune((version, device) => versions.has(version) && devices.has(device))
+  }
+
+  /** Durable on return, what was said. */
+  close(): Promise<void> {
+    return this.#book.close()
+  }
+
+  /** That device says that it has all of it now. */
+  note(info: VersionInfo, device: Buffer): void {
+    this.#book.note(nameOf(info), device.toString('hex'), true)
   }
 
   /** Asks the peers that are connected. */
@@ -31,8 +61,7 @@ export class Replicas {
   /** Likewise; also whether a connected one has it open without having all of it. */
   async ask(info: VersionInfo): Promise<{ holders: number; awaited: boolean }> {
     let awaited = false
-    const name = info.version.toString('hex')
-    const holders = this.#holdersOf(name)
+    const name = nameOf(info)
     const asked = this.#node.network.peers().map(async ({ publicKey }) => {
       try {
         const answer = await this.#node.network.call<HoldsAnswer>(
@@ -42,14 +71,13 @@ export class Replicas {
           { timeoutMs: ASK_TIMEOUT_MS }
         )
         if (answer.uses === true && !answer.holds) awaited = true
-        if (answer.holds) holders.add(publicKey.toString('hex'))
-        else holders.delete(publicKey.toString('hex'))
+        this.#book.note(name, publicKey.toString('hex'), answer.holds === true)
       } catch {
         // It said nothing: what it said before still counts.
       }
     })
     await Promise.all(asked)
-    return { holders: holders.size, awaited }
+    return { holders: this.known(info), awaited }
   }
 
   /** How connected peers read a version. */
@@ -101,26 +129,29 @@ export class Replicas {
     // It said nothing: what it said before still counts.
     if (!Array.isArray(answer) || answer.length !== infos.length) return
     for (const [i, name] of names.entries()) {
-      const holders = this.#holdersOf(name)
-      if (answer[i] === true) holders.add(peer.toString('hex'))
-      else holders.delete(peer.toString('hex'))
+      this.#book.note(name, peer.toString('hex'), answer[i] === true)
     }
   }
 
-  #holdersOf(name: string): Set<string> {
-    let holders = this.#known.get(name)
-    if (holders === undefined) this.#known.set(name, (holders = new Set()))
-    return holders
+  /** Public keys of the devices that held all of it when they were last asked. */
+  holders(info: VersionInfo): Buffer[] {
+    return this.held(info).map(({ device }) => device)
   }
 
-  /** Public keys of the devices that held all of it when they were last asked. */
-  holders({ version }: VersionInfo): Buffer[] {
-    const known = this.#known.get(version.toString('hex')) ?? []
-    return [...known].map((key) => Buffer.from(key, 'hex'))
+  /** Likewise, with when they last said so, milliseconds since the epoch. */
+  held(info: VersionInfo): { device: Buffer; time: number }[] {
+    return [...this.#book.of(nameOf(info))].map(([device, time]) => ({
+      device: Buffer.from(device, 'hex'),
+      time
+    }))
   }
 
   /** How many they are. */
   known(info: VersionInfo): number {
-    return this.#known.get(info.version.toString('hex'))?.size ?? 0
+    return this.#book.of(nameOf(info)).size
   }
+}
+
+function nameOf({ version }: VersionInfo): string {
+  return version.toString('hex')
 }

@@ -1,6 +1,6 @@
 /** What the device that holds a parcel's lease does with it: only that device can say, while it is online. */
 import type { ParcelInfo } from '../../fleet/index.ts'
-import type { HoldsAnswer } from './peer-api.ts'
+import type { HoldsAnswer } from './call-params.ts'
 import type { FleetNode } from '../node.ts'
 
 export type Whereabouts = 'running' | 'suspended'

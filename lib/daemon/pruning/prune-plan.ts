@@ -62,6 +62,11 @@ export async function planPrune(
       placed.push({ info, places: await ways.of(info, used.has(idOf(info))) })
     }
     await mark(node, marker, placed, work)
+    for (const info of fresh) {
+      for (const { log, blocks } of await node.packs.stored(info)) {
+        for (const block of blocks) marker.needed.add(log, block)
+      }
+    }
     for (const info of fresh) marked.add(nameOf(info))
   }
   const versions = parcel === null ? [] : node.registry.versions(parcel.id)

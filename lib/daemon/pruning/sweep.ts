@@ -30,6 +30,7 @@ export async function whileDropping<T>(node: FleetNode, work: () => Promise<T>):
     return await work()
   } finally {
     node.evicting = false
+    node.pins.wake()
   }
 }
 
@@ -41,6 +42,7 @@ export async function whileRepacking<T>(node: FleetNode, work: () => Promise<T>)
     return await work()
   } finally {
     node.repacking = false
+    node.pins.wake()
   }
 }
 
@@ -117,8 +119,8 @@ export async function storedIn(node: FleetNode, logs: Iterable<Buffer>): Promise
 
 /** Spares what commits under way may reference. In one turn with setting `node.doomed`. */
 export function spareCommits(node: FleetNode, drop: BlockSet): void {
-  for (const { host } of node.runners.list()) {
-    const needs = host.commitNeeds()
+  const commits = node.runners.list().map(({ host }) => host.commitNeeds())
+  for (const needs of [...commits, node.packs.writing?.() ?? null]) {
     if (needs === null) continue
     drop.of(needs.log).removeFrom(needs.from)
     drop.removeAll(needs.found)
@@ -166,14 +168,20 @@ export async function drop(node: FleetNode, blocks: BlockSet, work: Work): Promi
  */
 export async function giveBack(node: FleetNode, { signal, progress }: Work): Promise<number> {
   let first = 0
-  const left = await node.store.compact({
-    signal,
-    onstep(bytes) {
-      faultPoint('compacting')
-      first = Math.max(first, bytes)
-      progress({ phase: 'giving space back', done: first - bytes, total: first, unit: 'bytes' })
-    }
-  })
+  await node.ballast.spend()
+  let left: number
+  try {
+    left = await node.store.compact({
+      signal,
+      onstep(bytes) {
+        faultPoint('compacting')
+        first = Math.max(first, bytes)
+        progress({ phase: 'giving space back', done: first - bytes, total: first, unit: 'bytes' })
+      }
+    })
+  } finally {
+    await node.ballast.keep()
+  }
   // Files that runners have open would keep their space.
   for (const { process } of node.runners.list()) process.call('refresh', null).catch(safetyCatch)
   return left

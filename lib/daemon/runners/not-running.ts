@@ -13,6 +13,13 @@ export function notRunning(node: FleetNode, parcel: ParcelInfo, verb: string): H
     const [what, hint] = OTHER_USE[runner.purpose === 'serve' ? 'serve' : 'work']
     return error(`${name} does not run on this device: it is ${what}`, hint)
   }
+  if (node.crashedNow(parcel.id)) {
+    return error(
+      `${name} does not run on this device: it crashed`,
+      `Choose what it goes on from: the last version, \`hyperparcel resume ${name} --from-crash version\`, or the disk as it was flushed, \`hyperparcel resume ${name} --from-crash disk\`.`,
+      { parcel: name, crashed: true }
+    )
+  }
   const decision = node.leases.mayResume(parcel.id)
   const holder = decision.ok ? null : decision.holder
   if (holder === null) {
@@ -61,7 +68,8 @@ const TRY_AGAIN = 'Try again in a moment.'
 /** What else a parcel is in the hands of a runner, and what to do about it. */
 const OTHER_USE: Readonly<Record<Exclude<RunnerPurpose, 'vm'>, [string, string]>> = {
   serve: ['being served', 'End that first: Ctrl-C where `hyperparcel serve` runs.'],
-  work: ['being worked on', 'Try again when the other command is done.']
+  work: ['being worked on', 'Try again when the other command is done.'],
+  read: ['being exported', 'Try again when that is done.']
 }
 
 function error(message: string, hint: string, context?: Record<string, unknown>): HyperparcelError {

@@ -2,12 +2,13 @@
  * What the daemon does for one runner (`HostApi`): blocks to read, and the sink of its commits.
  * Sees sealed blocks and chunk ids only.
  */
-import { HyperparcelError } from '../../base/errors.ts'
+import { HyperparcelError, type ErrorShape } from '../../base/errors.ts'
 import type { LogKeys } from '../../chunk/segment.ts'
 import { Reply, type Handler, type RequestContext } from '../../ipc/channel.ts'
 import type { HostApi, LogKeysJson, RunnerStatus } from '../../runner/protocol.ts'
 import type { BlockFetcher, Log } from '../../store/ports.ts'
 import { CommitHost, type CommitHostOptions, type CommitNeeds } from './commit-host.ts'
+import { RemoteReads } from './remote-reads.ts'
 import { keysJson, storedBlocks } from './stored-blocks.ts'
 
 export interface RunnerHostOptions extends Omit<CommitHostOptions, 'keysJson'> {
@@ -17,6 +18,8 @@ export interface RunnerHostOptions extends Omit<CommitHostOptions, 'keysJson'> {
   versionExists(version: Buffer): boolean
   /** A block proved bad. True when a peer has a good copy: then it was forgotten here, and can be fetched. */
   forgetBad(log: Buffer, block: number): Promise<boolean>
+  /** A resume pack proved bad. */
+  badPack(place: { log: Buffer; block: number }, error: ErrorShape): Promise<void>
   onevent(status: RunnerStatus): void
 }
 
@@ -28,6 +31,11 @@ export class RunnerHost {
   readonly #commits: CommitHost
   /** Bytes of blocks that had to come from peers. */
   fetchedBytes = 0
+  readonly remote = new RemoteReads()
+  /** Those of them for what the resume pack has. */
+  readonly packReads = new RemoteReads(this.remote)
+  /** Log of the resume pack that the runner reads from. */
+  packLog: Buffer | null = null
   /** Reads that wait for peers: when they began (monotonic), and the log. */
   readonly #waiting = new Set<{ since: number; log: Buffer }>()
   #reads = 0
@@ -54,12 +62,14 @@ export class RunnerHost {
   handlers(): HostHandlers {
     return {
       blocks: (params: Params<'blocks'>, context) => {
+        if (params.ahead) return this.#blocks(params, context)
         this.#reads++
         return this.#blocks(params, context).finally(() => {
           this.#reads--
           this.#lastReadMs = performance.now()
         })
       },
+      'blocks.fetch': (params: Params<'blocks.fetch'>, { signal }) => this.#ahead(params, signal),
       'blocks.stored': (params: Params<'blocks.stored'>) => storedBlocks(this.#opts.store, params),
       logKeys: ({ logs }: { logs: string[] }) => ({
         keys: logs.map((log) => this.keysJson(Buffer.from(log, 'hex')))
@@ -76,6 +86,8 @@ export class RunnerHost {
       'commit.publish': (params: Params<'commit.publish'>, { attachment }) =>
         this.#commits.publish(params, attachment),
       'commit.reissue': (params: Params<'commit.reissue'>) => this.#commits.reissue(params),
+      badPack: ({ log, block, error }: Params<'badPack'>) =>
+        this.#opts.badPack({ log: Buffer.from(log, 'hex'), block }, error),
       event: (status: RunnerStatus) => this.#opts.onevent(status)
     }
   }
@@ -90,7 +102,7 @@ export class RunnerHost {
   }
 
   async #blocks(
-    { log: name, blocks }: Params<'blocks'>,
+    { log: name, blocks, ahead }: Params<'blocks'>,
     { signal }: RequestContext
   ): Promise<Reply> {
     const key = Buffer.from(name, 'hex')
@@ -98,13 +110,8 @@ export class RunnerHost {
     let found = await Promise.all(blocks.map((block) => this.#read(log, block)))
     const missing = blocks.filter((_, i) => found[i] === null)
     if (missing.length > 0) {
-      const wait = { since: performance.now(), log: key }
-      this.#waiting.add(wait)
-      try {
-        await this.#opts.fetcher.fetch(key, missing, { priority: 'demand', signal })
-      } finally {
-        this.#waiting.delete(wait)
-      }
+      if (ahead) await this.#opts.fetcher.fetch(key, missing, { priority: 'working-set', signal })
+      else await this.#demand(key, missing, signal)
       found = await Promise.all(blocks.map((block, i) => found[i] ?? log.read(block)))
       for (const block of missing) {
         this.fetchedBytes += found[blocks.indexOf(block)]?.byteLength ?? 0
@@ -115,6 +122,34 @@ export class RunnerHost {
       return block
     })
     return new Reply({ lengths: data.map((block) => block.byteLength) }, data)
+  }
+
+  async #ahead(
+    { log: name, blocks }: Params<'blocks.fetch'>,
+    signal: AbortSignal
+  ): Promise<{ missing: number }> {
+    const key = Buffer.from(name, 'hex')
+    const log = await this.#opts.store.open(key)
+    const here = await Promise.all(blocks.map((block) => log.has(block)))
+    const missing = blocks.filter((_, i) => !here[i])
+    if (missing.length > 0) {
+      await this.#opts.fetcher.fetch(key, missing, { priority: 'proactive', signal })
+    }
+    return { missing: missing.length }
+  }
+
+  /** A read of the guest waits for these. */
+  async #demand(key: Buffer, missing: number[], signal: AbortSignal): Promise<void> {
+    const wait = { since: performance.now(), log: key }
+    this.#waiting.add(wait)
+    const reads = this.packLog?.equals(key) === true ? this.packReads : this.remote
+    reads.begin()
+    try {
+      await this.#opts.fetcher.fetch(key, missing, { priority: 'demand', signal })
+    } finally {
+      this.#waiting.delete(wait)
+      reads.end()
+    }
   }
 
   /** Null where it has to be fetched, also in place of a bad one. */

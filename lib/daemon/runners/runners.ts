@@ -1,9 +1,10 @@
 /**
- * The runners of this device, one per parcel in use. They outlive the daemon; a new daemon adopts them.
+ * The runners of this device, one per parcel in use, and one per export. They outlive the daemon; a new daemon adopts them.
  *
  * A VM that ended is cleaned up here: a guest that powered itself off becomes a version without memory, one
  * that died leaves its flushed disk for the next resume.
  */
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdir, rmdir } from 'node:fs/promises'
 import path from 'node:path'
@@ -18,6 +19,7 @@ import { forgetBad } from '../versions/repair.ts'
 import { RunnerHost } from './runner-host.ts'
 import type { RunnerProcess } from './runner-process.ts'
 import { connectRunner, startRunner } from './runner-process.ts'
+import type { OpenedPack } from '../packs/packs.ts'
 import type { OpenedVersion } from '../versions/versions.ts'
 import { commitParams } from '../versions/heads.ts'
 import { alreadyInUse, notRunning } from './not-running.ts'
@@ -27,14 +29,19 @@ const END_MS = 10_000
 /** A runner that works tells how it is within that time. */
 const STATUS_MS = 2000
 
+const READER = 'read-'
+
 /** Commands that need a VM which nobody is starting or stopping. */
 const SETTLED_ONLY = new Set(['suspend', 'checkpoint', 'poweroff'])
 
-export type RunnerPurpose = 'vm' | 'serve' | 'work'
+/** `read` ones only look at a version: any number of them, beside whatever else is done with the parcel. */
+export type RunnerPurpose = 'vm' | 'serve' | 'work' | 'read'
 
 export interface Runner {
   parcel: Buffer
   purpose: RunnerPurpose
+  /** Its socket is there. */
+  directory: string
   process: RunnerProcess
   host: RunnerHost
   status: RunnerStatus | null
@@ -47,6 +54,7 @@ export interface Runner {
 export class Runners {
   readonly #node: FleetNode
   readonly #byParcel = new Map<string, Runner>()
+  readonly #readers = new Set<Runner>()
   readonly #starting = new Set<string>()
 
   constructor(node: FleetNode) {
@@ -65,7 +73,7 @@ export class Runners {
   }
 
   list(): Runner[] {
-    return [...this.#byParcel.values()]
+    return [...this.#byParcel.values(), ...this.#readers]
   }
 
   /** Asks all runners how they are. */
@@ -104,46 +112,59 @@ export class Runners {
       throw alreadyInUse(parcel, known, purpose)
     }
     this.#starting.add(id)
+    this.#node.rehearsals.cancel()
     try {
-      const node = this.#node
-      const log = path.join(node.stateDirectory(parcel.id), 'runner.log')
-      const { runner, handlers } = this.#prepare(parcel.id, purpose)
-      runner.process = await startRunner(node.runDirectory(parcel.id), log, handlers)
-      this.#keep(runner)
-      return runner
+      return await this.#launch(parcel.id, purpose, this.#node.runDirectory(parcel.id))
     } finally {
       this.#starting.delete(id)
     }
   }
 
+  /** Starts one that reads a version, whatever else is done with the parcel. */
+  startReader(parcel: ParcelInfo): Promise<Runner> {
+    const name = `${READER}${randomBytes(3).toString('hex')}`
+    return this.#launch(parcel.id, 'read', path.join(this.#node.paths.run, name))
+  }
+
+  async #launch(parcel: Buffer, purpose: RunnerPurpose, directory: string): Promise<Runner> {
+    const log = path.join(this.#node.stateDirectory(parcel), 'runner.log')
+    const { runner, handlers } = this.#prepare(parcel, purpose, directory)
+    runner.process = await startRunner(directory, log, handlers)
+    this.#keep(runner)
+    return runner
+  }
+
   /**
    * Keeps a parcel from being started here until the returned function is called. Throws `PARCEL_RUNNING` when it
-   * is in use.
+   * is in use, or read.
    */
   reserve(parcel: ParcelInfo): () => void {
     const id = parcel.id.toString('hex')
-    const known = this.#byParcel.get(id)
+    const reader = [...this.#readers].find((known) => known.parcel.equals(parcel.id))
+    const known = this.#byParcel.get(id) ?? reader
     if (known !== undefined || this.#starting.has(id)) {
       throw alreadyInUse(parcel, known, 'work')
     }
     this.#starting.add(id)
+    this.#node.rehearsals.cancel()
     return () => void this.#starting.delete(id)
   }
 
   /** What every session starts from. */
-  openParams(parcel: Buffer, version: { info: VersionInfo; opened: OpenedVersion } | null) {
+  openParams(runner: Runner, version: { info: VersionInfo; opened: OpenedVersion } | null) {
     const node = this.#node
-    const runner = this.get(parcel)!
+    const { parcel } = runner
     const params: OpenParams = {
       parcel: parcel.toString('hex'),
       version: version?.info.version.toString('hex') ?? null,
       recordBytes: version?.opened.encoded.byteLength ?? 0,
       keys: version?.opened.record.logs.map((log) => runner.host.keysJson(log.key)) ?? [],
+      pack: null,
       dedupKey: node.registry.keyring.dedupKey.toString('hex'),
       overlayKey: node.overlayKey.toString('hex'),
       storeDirectory: node.paths.store,
       stateDirectory: node.stateDirectory(parcel),
-      runDirectory: node.runDirectory(parcel),
+      runDirectory: runner.directory,
       cacheDirectory: node.cacheDirectory
     }
     return params
@@ -151,10 +172,11 @@ export class Runners {
 
   async open(
     runner: Runner,
-    version: { info: VersionInfo; opened: OpenedVersion } | null
+    version: { info: VersionInfo; opened: OpenedVersion } | null,
+    pack: OpenedPack | null = null
   ): Promise<void> {
     if (version === null) {
-      await runner.process.call('open', this.openParams(runner.parcel, null))
+      await runner.process.call('open', this.openParams(runner, null))
       return
     }
     // Its maps may have been issued anew since: from here on they stay as they are chosen now.
@@ -162,9 +184,16 @@ export class Runners {
     const opened = await this.#node.versions.open(info, { local: true })
     this.#node.versions.refuseDoomed(info)
     runner.base = info.version.toString('hex')
-    await runner.process.call('open', this.openParams(runner.parcel, { info, opened }), {
-      attachments: [opened.encoded, opened.annex?.encoded ?? Buffer.alloc(0)]
-    })
+    const params = this.openParams(runner, { info, opened })
+    const attachments = [opened.encoded, opened.annex?.encoded ?? Buffer.alloc(0)]
+    if (pack !== null) {
+      const { annex, head } = pack
+      const keys = runner.host.keysJson(annex.log)
+      params.pack = { keys, block: annex.block, headBytes: head.byteLength }
+      attachments.push(head)
+      runner.host.packLog = annex.log
+    }
+    await runner.process.call('open', params, { attachments })
   }
 
   /** Ends a runner whose work is done or failed. */
@@ -182,7 +211,7 @@ export class Runners {
   async ended(runner: Runner): Promise<void> {
     const { channel } = runner.process
     if (!channel.closed) await once(channel, 'close', { signal: AbortSignal.timeout(END_MS) })
-    await rmdir(this.#node.runDirectory(runner.parcel)).catch(() => {}) // something is left in it
+    await rmdir(runner.directory).catch(() => {}) // something is left in it
     this.#forget(runner)
   }
 
@@ -191,7 +220,7 @@ export class Runners {
     const names = await readdir(this.#node.paths.run).catch(() => [])
     for (const name of names) {
       const directory = path.join(this.#node.paths.run, name)
-      const { runner, handlers } = this.#prepare(Buffer.alloc(0), 'vm')
+      const { runner, handlers } = this.#prepare(Buffer.alloc(0), 'vm', directory)
       const found = await connectRunner(directory, handlers)
       if (found === null) {
         await unmountBelow(directory) // of one that was killed
@@ -204,8 +233,7 @@ export class Runners {
         continue
       }
       runner.parcel = Buffer.from(status.parcel, 'hex')
-      runner.purpose =
-        status.state === 'serving' ? 'serve' : status.state === 'idle' ? 'work' : 'vm'
+      runner.purpose = purposeOf(name, status)
       this.#keep(runner)
       this.#node.logger.info({ pid: status.pid, state: status.state }, 'Found a runner again')
       this.#onevent(runner, status)
@@ -214,15 +242,21 @@ export class Runners {
 
   /** Leaves the runners to the next daemon. */
   async detach(): Promise<void> {
-    for (const runner of this.#byParcel.values()) runner.process.channel.close()
+    for (const runner of this.list()) runner.process.channel.close()
     this.#byParcel.clear()
+    this.#readers.clear()
   }
 
-  #prepare(parcel: Buffer, purpose: RunnerPurpose): { runner: Runner; handlers: Handlers } {
+  #prepare(
+    parcel: Buffer,
+    purpose: RunnerPurpose,
+    directory: string
+  ): { runner: Runner; handlers: Handlers } {
     const node = this.#node
     const runner: Runner = {
       parcel,
       purpose,
+      directory,
       process: null as unknown as RunnerProcess,
       host: null as unknown as RunnerHost,
       status: null,
@@ -247,6 +281,7 @@ export class Runners {
         node.registry
           .parcels()
           .some(({ id }) => node.registry.versions(id).some((v) => v.version.equals(version))),
+      badPack: (place, error) => node.packs.foundBad(place, error),
       forgetBad: (log, block) => forgetBad(node, log, block),
       mayReference: (log) => {
         const owner = node.registry.logOwner(log)
@@ -260,11 +295,13 @@ export class Runners {
   }
 
   #keep(runner: Runner): void {
-    this.#byParcel.set(runner.parcel.toString('hex'), runner)
+    if (runner.purpose === 'read') this.#readers.add(runner)
+    else this.#byParcel.set(runner.parcel.toString('hex'), runner)
     runner.process.channel.once('close', () => this.#forget(runner))
   }
 
   #forget(runner: Runner): void {
+    this.#readers.delete(runner)
     const id = runner.parcel.toString('hex')
     if (this.#byParcel.get(id) === runner) this.#byParcel.delete(id)
   }
@@ -297,4 +334,11 @@ export class Runners {
     const params = commitParams(this.#node, runner, cause, message)
     return runner.process.call('commitDisks', params)
   }
+}
+
+/** Of a runner of an earlier daemon, by the name of its directory and by what it does. */
+function purposeOf(name: string, { state }: RunnerStatus): RunnerPurpose {
+  if (name.startsWith(READER)) return 'read'
+  if (state === 'serving') return 'serve'
+  return state === 'idle' ? 'work' : 'vm'
 }

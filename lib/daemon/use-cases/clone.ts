@@ -34,7 +34,7 @@ async function cloneOf(
   params: Params<'create'>,
   context: UseCaseContext
 ): Promise<Result<'create'>> {
-  await completeVersion(node, info, { withoutMemory: true }, context)
+  await completeVersion(node, info, { withoutMemory: true }, { ...context, why: 'create' })
   const { record } = await node.versions.open(info, { local: true })
   context.signal.throwIfAborted()
   const level = params.compression ?? node.registry.parcel(info.parcel)?.compressionLevel

@@ -1,13 +1,16 @@
 /** create: images become version 1 of a new parcel. */
+import { stat } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
+import { formatBytes } from '../../base/format-bytes.ts'
 import { VOLUME_BYTES_MAX } from '../../base/limits.ts'
-import type { Progress } from '../../base/progress.ts'
+import { silent, type Progress } from '../../base/progress.ts'
 import { leaseHash } from '../../lease/index.ts'
 import type { ImportVolume, MachineRequestJson } from '../../runner/protocol.ts'
 import type { Params, Result } from '../api.ts'
 import type { FleetNode } from '../node.ts'
+import { giveBack } from '../pruning/sweep.ts'
 import type { Runner } from '../runners/runners.ts'
 import { clone } from './clone.ts'
 import type { UseCaseContext } from './context.ts'
@@ -34,6 +37,9 @@ export async function create(
   const { id } = await node.registry.createParcel(params.name, params.compression)
   const parcel = node.registry.parcel(id)!
   let runner: Runner | null = null
+  // Whoever gives up sees it gone at once, and may use the name again; the rest takes its time.
+  const onabort = () => void node.hideUncreated(id).catch(safetyCatch)
+  context.signal.addEventListener('abort', onabort, { once: true })
   try {
     runner = await node.runners.start(parcel, 'work')
     const volumes = await planVolumes(runner, params)
@@ -56,6 +62,7 @@ export async function create(
       { signal: context.signal, onevent: (event) => context.progress(event as Progress) }
     )
     await node.runners.end(runner, true)
+    context.signal.throwIfAborted()
     return {
       parcel: parcel.name,
       version: 1,
@@ -65,7 +72,11 @@ export async function create(
   } catch (err) {
     if (runner !== null) await node.runners.end(runner, true).catch(() => {})
     await forget(node, id).catch(safetyCatch) // the next daemon tries again
-    throw err
+    const work = { signal: node.closingSignal, progress: silent }
+    void giveBack(node, work).catch(safetyCatch) // what is left goes with the next prune
+    throw (err as { code?: string }).code === 'DISK_FULL' ? await noRoom(params, err) : err
+  } finally {
+    context.signal.removeEventListener('abort', onabort)
   }
 }
 
@@ -80,6 +91,23 @@ async function forget(node: FleetNode, parcel: Buffer): Promise<void> {
       await sleep(FORGET_RETRY_MS, undefined, { signal: node.closingSignal })
     }
   }
+}
+
+/** What a create would have needed, not only the write that failed. */
+async function noRoom({ disks }: Params<'create'>, cause: unknown): Promise<HyperparcelError> {
+  let bytes = 0
+  for (const file of disks) {
+    const found = await stat(file).catch(() => null)
+    bytes += found === null ? 0 : Math.min(found.size, found.blocks * 512)
+  }
+  const error = HyperparcelError.from(cause)
+  if (bytes === 0) return error
+  const data = formatBytes(bytes)
+  return new HyperparcelError('DISK_FULL', 'There is too little space left on the disk', {
+    hint: `The images have ${data} of data, which may take as much here: free that much, or less where it compresses well or is stored here already. Nothing was lost.`,
+    context: { ...error.context, image_bytes: bytes },
+    cause
+  })
 }
 
 function checkParams(node: FleetNode, params: Params<'create'>): void {
@@ -124,7 +152,7 @@ function checkParams(node: FleetNode, params: Params<'create'>): void {
 async function planVolumes(runner: Runner, params: Params<'create'>): Promise<ImportVolume[]> {
   const volumes: ImportVolume[] = []
   const add = async (name: string, file: string, readOnly: boolean) => {
-    const info = await runner.process.call('inspect', { file })
+    const info = await runner.process.call('inspect', { file, asDisk: !readOnly })
     const sizeBytes = readOnly ? info.sizeBytes : wholeSectors(info.sizeBytes)
     volumes.push({ name, file, format: info.format, sizeBytes, readOnly })
   }

@@ -2,7 +2,7 @@
  * evict: gives the space of a parcel's data back, where another connected device has it.
  *
  * Invariants
- * - Each version that loses blocks here is held by a connected device, all of it and durably, which it says while
+ * - Each version that loses blocks here is held by a connected device (no cache), all of it and durably, which it says while
  *   this device vouches for nothing: of two that evict at once, each asking the other, at least one refuses. But for one
  *   that was pruned here: of it only blocks go that such versions have too.
  * - Blocks that a version of another parcel needs stay (clones, deduplicated chunks), and so do records and maps:
@@ -10,12 +10,12 @@
  *   else may have what it names.
  */
 import { HyperparcelError } from '../../base/errors.ts'
+import { CHUNK_BYTES } from '../../base/limits.ts'
 import type { VersionInfo } from '../../fleet/index.ts'
 import type { VersionRecord } from '../../format/version.ts'
 import { Marker, type RecordPlace } from '../../parcel/mark.ts'
 import type { Params, Result } from '../api.ts'
 import { BlockSet } from '../../base/block-set.ts'
-import { headVersion } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
 import {
   damaged,
@@ -28,6 +28,7 @@ import {
   type Placed
 } from '../pruning/sweep.ts'
 import type { UseCaseContext } from './context.ts'
+import { endFollowing } from './hoard.ts'
 import { diskUsage } from './status.ts'
 
 const ASK_TIMEOUT_MS = 10_000
@@ -40,7 +41,10 @@ export async function evict(
   const parcel = node.parcel(params.name)
   const release = node.runners.reserve(parcel)
   try {
+    node.proactive.settle(parcel)
     const before = await diskUsage(node.paths.store)
+    await endFollowing(node, parcel) // else it would come back at once
+    node.follower.forget()
     const dropped = await whileDropping(node, async () => {
       context.progress({ phase: 'looking for what others have' })
       const needed = await neededByOthers(node, parcel.id, context)
@@ -54,6 +58,12 @@ export async function evict(
           blocks.addAll(found)
         } else {
           rests.push({ info, found })
+        }
+      }
+      // No version needs its packs, and nobody counts on them.
+      for (const info of node.registry.versions(parcel.id)) {
+        for (const pack of await node.packs.stored(info)) {
+          for (const block of pack.blocks) blocks.add(pack.log, block)
         }
       }
       for (const { info, found } of rests) {
@@ -75,13 +85,12 @@ export async function evict(
       return blocks.size
     })
     if (dropped > 0) await giveBack(node, context)
-    const head = headVersion(node, parcel.id)
-    const held = head === null ? null : await holdings(node, head)
     return {
       parcel: parcel.name,
       bytes_freed: Math.max(0, before - (await diskUsage(node.paths.store))),
       blocks_dropped: dropped,
-      bytes_missing: held === null ? (head?.bytesTotal ?? 0) : held.bytesTotal - held.bytesLocal
+      bytes_fetched: 0,
+      bytes_missing: await bytesMissing(node, parcel.id)
     }
   } finally {
     release()
@@ -142,20 +151,35 @@ async function placesOf(node: FleetNode, info: VersionInfo): Promise<RecordPlace
   }
 }
 
-async function holdings(node: FleetNode, info: VersionInfo) {
-  try {
-    return await node.versions.holdings(info, { local: true })
-  } catch (err) {
-    const { code } = err as { code?: string }
-    if (code === 'DATA_UNREACHABLE' || code === 'KEY_MISSING') return null
-    throw err
+/** Of all versions together, each chunk once, what is not stored here. */
+async function bytesMissing(node: FleetNode, parcel: Buffer): Promise<number> {
+  const chunks = new Map<string, number>()
+  let bytes = 0
+  for (const info of node.registry.versions(parcel)) {
+    const [by] = await node.versions.closures(info)
+    if (by === undefined) {
+      bytes += info.bytesNew // its maps are not here: about that
+      continue
+    }
+    for (const [number, blocks] of by.closure.logs) {
+      const log = await node.store.open(by.record.logs[number].key)
+      const stored = await log.durableTest()
+      for (const [block, used] of blocks) {
+        const name = `${log.key.toString('hex')}/${block}`
+        if (!stored(block)) chunks.set(name, Math.max(used, chunks.get(name) ?? 0))
+      }
+    }
   }
+  for (const used of chunks.values()) bytes += used * CHUNK_BYTES
+  return bytes
 }
 
 /** Rejects with `LAST_COPY` unless a connected device says now that it has all of the version. */
 async function refuseLastCopy(node: FleetNode, name: string, info: VersionInfo): Promise<void> {
   const params = { parcel: info.parcel.toString('hex'), version: info.version.toString('hex') }
-  const asked = node.network.peers().map(({ publicKey }) =>
+  // What a cache has stays only as long as it has room, and a device lists it.
+  const devices = node.network.peers().filter(({ publicKey }) => !node.isCache(publicKey))
+  const asked = devices.map(({ publicKey }) =>
     node.network
       .call<{ holds: boolean }>(publicKey, 'holds', params, { timeoutMs: ASK_TIMEOUT_MS })
       .then(
@@ -168,6 +192,9 @@ async function refuseLastCopy(node: FleetNode, name: string, info: VersionInfo):
   throw new HyperparcelError(
     'LAST_COPY',
     `This may be the last copy of version ${info.number} of ${name}: nothing was dropped`,
-    { hint: `${online}. Let another device fetch all of it first.` }
+    {
+      hint: `${online}. Let another device fetch all of it first, there: \`hyperparcel hoard ${name} --version ${info.number}\`.`,
+      context: { parcel: name, version: info.number }
+    }
   )
 }

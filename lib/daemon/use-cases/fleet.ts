@@ -1,7 +1,7 @@
 /** init, invite, join: how a home gets a fleet and a fleet its devices. */
 import os from 'node:os'
 import { HyperparcelError } from '../../base/errors.ts'
-import { createFleet } from '../../fleet/index.ts'
+import { createFleet, readInvite } from '../../fleet/index.ts'
 import type { Params, Result } from '../api.ts'
 import type { Daemon } from '../daemon.ts'
 import type { FleetNode } from '../node.ts'
@@ -27,9 +27,6 @@ export async function invite(
   params: Params<'invite'>,
   context: UseCaseContext
 ): Promise<Result<'invite'>> {
-  if (params.role === 'cache') {
-    throw new HyperparcelError('NOT_IMPLEMENTED', 'Caches are not part of this release')
-  }
   const made = await node.pairing.createInvite({
     role: params.role,
     expiresMs: params.expiresMs,
@@ -51,11 +48,45 @@ export async function join(
   params: Params<'join'>,
   context: UseCaseContext
 ): Promise<Result<'join'>> {
+  const { role } = readInvite(params.invite)
+  if (role === 'cache') return enrol(daemon, params, context)
   daemon.refuseFleet()
+  if (params.quotaBytes !== undefined) {
+    throw new HyperparcelError(
+      'USAGE',
+      'A quota is for caches, and this is the invite of a device',
+      {
+        hint: 'Leave --quota out, or ask for an invite that was made with --cache.'
+      }
+    )
+  }
   await daemon.config.set({ bootstrap: params.bootstrap, lan: params.lan })
   const identity = await daemon.pair(params.invite, params.device ?? defaultName(), context)
   const node = await daemon.openNode(identity)
   return { device: node.registry.name, fleet: identity.fleet.toString('hex'), role: identity.role }
+}
+
+/** A home may be the cache of several fleets. */
+async function enrol(
+  daemon: Daemon,
+  params: Params<'join'>,
+  context: UseCaseContext
+): Promise<Result<'join'>> {
+  if (daemon.cacheOrNull === null) daemon.refuseFleet()
+  const { quotaBytes } = params
+  if (quotaBytes === undefined) {
+    throw new HyperparcelError(
+      'USAGE',
+      'This is the invite of a cache: say how much it may store',
+      {
+        hint: 'Add --quota SIZE, for example --quota 50G.'
+      }
+    )
+  }
+  await daemon.config.set({ bootstrap: params.bootstrap, lan: params.lan })
+  const wished = params.device ?? defaultName()
+  const { name, fleet, role } = await daemon.enrol(params.invite, wished, quotaBytes, context)
+  return { device: name, fleet: fleet.toString('hex'), role }
 }
 
 function defaultName(): string {

@@ -3,6 +3,8 @@ import { HyperparcelError } from '../../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import { headVersion } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
+import type { UseCaseContext } from './context.ts'
+import { sayWhile } from './say-while.ts'
 import { crashed } from './settle-leftovers.ts'
 
 /** Public key of the device that `--to` names; null without it. Throws `DEVICE_NOT_FOUND` or `USAGE`. */
@@ -33,10 +35,24 @@ export async function handOver(
   node: FleetNode,
   parcel: ParcelInfo,
   to: Buffer,
-  version: Buffer
+  version: Buffer | null,
+  context: Pick<UseCaseContext, 'progress'>
 ): Promise<boolean> {
   await node.leases.grant(parcel.id, to, version)
-  return node.peerApi.deliverLease(to, parcel.id)
+  return deliver(node, parcel, to, context)
+}
+
+/** Likewise, of what was given before. */
+export function deliver(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  to: Buffer,
+  context: Pick<UseCaseContext, 'progress'>
+): Promise<boolean> {
+  const name = node.registry.nameOf(to)
+  return sayWhile(context, `giving the lease to ${name}`, [name], () =>
+    node.peerApi.deliverLease(to, parcel.id)
+  )
 }
 
 export interface Made {

@@ -3,10 +3,13 @@ import { HyperparcelError } from '../../base/errors.ts'
 import { COMPRESSION_LEVEL } from '../../base/limits.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import type { MachineConfig } from '../../vmm/driver.ts'
-import type { Params, ParcelRow, ParcelState, Result } from '../api.ts'
+import type { Params, ParcelRow, ParcelState, ReplicaRow, Result } from '../api.ts'
+import type { OrderRow } from '../api-versions.ts'
+import { bytesHere, bytesHereOfEach } from '../versions/bytes-here.ts'
 import { headVersion } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
 import { waitingFor, waitingPhase } from '../runners/waiting.ts'
+import { askCache } from '../peers/caches.ts'
 import { whereabouts, type Whereabouts } from '../peers/whereabouts.ts'
 
 export async function ls(node: FleetNode): Promise<Result<'ls'>> {
@@ -21,6 +24,7 @@ export async function show(node: FleetNode, params: Params<'show'>): Promise<Res
   const parcel = node.parcel(params.name)
   const info = headVersion(node, parcel.id)
   const record = info === null ? null : await recordIfHere(node, info)
+  const here = info === null ? null : await bytesHere(node, info)
   const runner = node.runners.get(parcel.id)
   const machine =
     record?.machine === null || record === null
@@ -33,6 +37,7 @@ export async function show(node: FleetNode, params: Params<'show'>): Promise<Res
       epoch: node.leases.chain(parcel.id).epoch,
       versions: node.registry.versions(parcel.id).length,
       compression: parcel.compressionLevel ?? COMPRESSION_LEVEL,
+      bad_versions: badVersions(node, parcel),
       volumes: record?.volumes.map((v) => ({ name: v.name, bytes: v.sizeBytes })) ?? [],
       machine: {
         vmm: machine?.vmm ?? '',
@@ -45,9 +50,22 @@ export async function show(node: FleetNode, params: Params<'show'>): Promise<Res
       },
       serial: runner?.status?.start?.serial ?? null,
       vnc: runner?.status?.start?.vnc ?? null,
-      clock: runner?.status?.start?.clock ?? null
+      clock: runner?.status?.start?.clock ?? null,
+      bytes_missing: info === null ? 0 : info.bytesTotal - here!.bytes,
+      complete: here?.whole ?? false,
+      author: info === null ? null : node.registry.nameOf(info.device),
+      replicas: info === null ? [] : await replicasOf(node, info),
+      orders: orderRows(node, parcel.id)
     }
   }
+}
+
+function badVersions(node: FleetNode, { id }: ParcelInfo) {
+  return node.registry.versions(id).flatMap(({ version, number }) => {
+    const check = node.verified.get(version.toString('hex'))
+    if (check?.bad !== true) return []
+    return [{ version: number, time: new Date(check.time).toISOString() }]
+  })
 }
 
 export async function log(node: FleetNode, params: Params<'log'>): Promise<Result<'log'>> {
@@ -55,7 +73,7 @@ export async function log(node: FleetNode, params: Params<'log'>): Promise<Resul
   const known = node.registry.versions(parcel.id)
   const chain = node.leases.chain(parcel.id)
   const numbers = new Map(known.map((info) => [info.version.toString('hex'), info.number]))
-  const local = await node.versions.local(known)
+  const local = bytesHereOfEach(known, await node.versions.local(known))
   const replicas = await node.replicas.countEach(known)
   const versions: Result<'log'>['versions'] = []
   for (const [i, info] of known.entries()) {
@@ -95,27 +113,44 @@ export async function lease(node: FleetNode, params: Params<'lease'>): Promise<R
   }
 }
 
-export function devices(node: FleetNode): Result<'devices'> {
+export async function devices(node: FleetNode): Promise<Result<'devices'>> {
   const self = node.identity.device.publicKey
+  const moves = node.sources.list()
   const peers = new Map(node.network.peers().map((p) => [p.publicKey.toString('hex'), p]))
+  const known = node.registry.devices().filter((device) => !device.removed)
   return {
-    devices: node.registry
-      .devices()
-      .filter((device) => !device.removed)
-      .map((device) => {
+    devices: await Promise.all(
+      known.map(async (device) => {
         const peer = peers.get(device.publicKey.toString('hex'))
         const isSelf = device.publicKey.equals(self)
         const seen = node.lastSeen(device.publicKey)
+        const moved = moves.find((s) => s.name === device.name && s.kind === device.role)
+        const cache = device.role === 'cache' ? await askCache(node, device.publicKey) : null
         return {
           name: device.name,
           role: device.role,
           online: isSelf || peer !== undefined,
-          rtt_ms: peer?.rttMs ?? null,
+          rtt_ms: roundMs(peer?.rttMs),
+          path: peer?.kind ?? null,
+          links: (peer?.links ?? []).map(({ kind, rttMs }) => ({ kind, rtt_ms: roundMs(rttMs) })),
           last_seen: seen === null ? null : new Date(seen).toISOString(),
-          self: isSelf
+          self: isSelf,
+          block_bytes_received: moved?.bytesIn ?? 0,
+          block_bytes_sent: moved?.bytesOut ?? 0,
+          received_per_second: moved?.perSecondIn ?? 0,
+          sent_per_second: moved?.perSecondOut ?? 0,
+          quota_bytes: cache?.quotaBytes,
+          bytes_held: cache?.heldBytes,
+          full: cache?.full
         }
       })
+    )
   }
+}
+
+/** To hundredths: nobody measures more. */
+export function roundMs(ms: number | null | undefined): number | null {
+  return ms == null ? null : Math.round(ms * 100) / 100
 }
 
 export async function consoleOf(
@@ -173,9 +208,31 @@ async function stateOf(
   return elsewhere ? 'elsewhere' : 'suspended'
 }
 
-/** Of one version, as far as its maps are here. */
+/** Devices that have all of it: who is connected is asked, the others count by what they said last. */
+async function replicasOf(node: FleetNode, info: VersionInfo): Promise<ReplicaRow[]> {
+  await node.replicas.count(info)
+  return node.replicas.held(info).map(({ device, time }) => ({
+    device: node.registry.nameOf(device),
+    online: node.network.isConnected(device),
+    confirmed: new Date(time).toISOString()
+  }))
+}
+
+/** Standing orders in force, of one parcel or of all. */
+export function orderRows(node: FleetNode, parcel?: Buffer): OrderRow[] {
+  return (['follow', 'push'] as const).flatMap((kind) =>
+    node.orders.active(kind, parcel).map((order) => ({
+      parcel: node.registry.parcel(order.parcel)?.name ?? '',
+      kind,
+      device: node.registry.nameOf(order.device),
+      since: new Date(order.since).toISOString()
+    }))
+  )
+}
+
+/** Of one version. */
 export async function bytesLocal(node: FleetNode, info: VersionInfo): Promise<number> {
-  return (await node.versions.local([info]))[0].bytes
+  return (await bytesHere(node, info)).bytes
 }
 
 async function recordIfHere(node: FleetNode, info: VersionInfo) {

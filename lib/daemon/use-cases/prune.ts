@@ -229,8 +229,9 @@ async function askOthers(
     signal.throwIfAborted()
     progress({ phase: 'asking who else has them', done: at, total: versions.length, unit: 'items' })
     const asked = versions.slice(at, at + ASKED_AT_ONCE).map(async (info) => {
-      const { holders, awaited } = await node.replicas.ask(info)
-      if (holders > 0) held.add(idOf(info))
+      const { awaited } = await node.replicas.ask(info)
+      // A cache lets go of what no device lists.
+      if (node.replicas.holders(info).some((key) => !node.isCache(key))) held.add(idOf(info))
       if (awaited) alsoInUse.push(idOf(info))
     })
     await Promise.all(asked)

@@ -7,8 +7,10 @@ import type { StartParams, StartResult } from '../../runner/protocol.ts'
 import type { MachineConfig } from '../../vmm/driver.ts'
 import type { Params, Result } from '../api.ts'
 import { openVersion } from '../versions/complete-version.ts'
-import { outOfReach } from '../versions/out-of-reach.ts'
-import { versionByNumber } from '../versions/heads.ts'
+import { bytesHere } from '../versions/bytes-here.ts'
+import { headVersion, versionByNumber } from '../versions/heads.ts'
+import type { OpenedPack } from '../packs/packs.ts'
+import { ResumeStream } from '../packs/resume-stream.ts'
 import { awaitNews } from '../peers/news.ts'
 import type { FleetNode } from '../node.ts'
 import { makeWay } from '../versions/pace.ts'
@@ -17,6 +19,7 @@ import type { OpenedVersion } from '../versions/versions.ts'
 import { whileReading } from '../runners/waiting.ts'
 import { chooseVersion } from './choose-version.ts'
 import type { UseCaseContext } from './context.ts'
+import { handOver } from './hand-over.ts'
 import { settleLeftovers } from './settle-leftovers.ts'
 import { takeLease } from './take-lease.ts'
 
@@ -30,10 +33,12 @@ export async function resume(
 ): Promise<Result<'resume'>> {
   const trace = new Trace()
   const parcel = node.parcel(params.name)
+  let stream = beginStream(node, parcel, params)
   const runner = await node.runners.start(parcel, 'vm')
   trace.mark('runner')
   runner.ending = true // nobody else cleans up while it is being made
   const before = holderOf(node, parcel)
+  const transfer = node.transfers.watch({ parcel: parcel.name, version: 0, why: 'resume' })
   try {
     // One that is asked for by number must be there before anything is asked of another device.
     if (params.version !== undefined) {
@@ -48,10 +53,15 @@ export async function resume(
     trace.mark('record')
     const machine = machineOf(parcel, opened)
     const restore = opened.record.state !== null && !keep
-    if (params.offline === true) await refuseMissing(node, parcel, info, restore)
-    else prefetch(node, info, opened, restore)
+    if (params.offline === true) await refuseMissing(node, info, restore)
+    else if (restore && stream?.info.version.equals(info.version) !== true) {
+      stream?.end()
+      stream = new ResumeStream(node, info, params.fetch !== 'demand')
+    }
+    const pack = restore ? ((await stream?.pack) ?? null) : null
+    trace.mark('pack')
     context.signal.throwIfAborted()
-    await node.runners.open(runner, { info, opened })
+    await node.runners.open(runner, { info, opened }, pack)
     trace.mark('open')
     context.progress({ phase: restore ? 'resuming' : 'booting' })
     const startedMs = trace.nowMs
@@ -61,7 +71,9 @@ export async function resume(
     trace.add(started.trace, startedMs)
     runner.ending = false
     runner.status = await runner.process.call('status', null)
-    if (params.fetch !== 'demand' && params.offline !== true) completeLater(node, info)
+    if (params.fetch !== 'demand' && params.offline !== true) {
+      void (stream?.done ?? Promise.resolve()).then(() => completeLater(node, parcel, info))
+    }
     return {
       parcel: parcel.name,
       version: info.number,
@@ -69,15 +81,19 @@ export async function resume(
       booted: started.booted,
       resume_ms: trace.nowMs,
       bytes_fetched: runner.host.fetchedBytes,
+      sources: transfer.shares(),
       vnc: started.vnc,
       serial: started.serial,
       volumes: started.volumes,
       clock: started.clock,
       damaged_bytes: damagedBytes,
+      pack: pack === null ? null : packFacts(pack),
       trace: trace.steps
     }
   } catch (err) {
+    stream?.end()
     await node.runners.end(runner, false).catch(safetyCatch)
+    if (context.signal.aborted) await giveBack(node, parcel, before, context).catch(safetyCatch)
     throw withLease(node, parcel, before, err)
   }
 }
@@ -86,6 +102,20 @@ export async function resume(
 function holderOf(node: FleetNode, { id }: ParcelInfo): Buffer | null {
   const body = node.leases.chain(id).head?.entry.body
   return body === undefined || body.released ? null : body.holder
+}
+
+/** A resume that the user gave up leaves the lease where it was. It stays, which is told, where that device is not online. */
+async function giveBack(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  before: Buffer | null,
+  context: UseCaseContext
+): Promise<void> {
+  const self = node.identity.device.publicKey
+  if (before === null || before.equals(self) || !node.network.isConnected(before)) return
+  if (holderOf(node, parcel)?.equals(self) !== true || node.runners.inUse(parcel.id)) return
+  if (await node.hasLeftovers(parcel.id)) return
+  await handOver(node, parcel, before, headVersion(node, parcel.id)?.version ?? null, context)
 }
 
 /** A resume that failed after it got the lease from another device says so. */
@@ -135,9 +165,10 @@ async function openRecord(
   context: UseCaseContext
 ): Promise<OpenedVersion> {
   if (params.offline === true) {
-    return node.versions.open(info, { local: true }).catch((err: Error & { code?: string }) => {
-      if (err.code === 'DATA_UNREACHABLE') throw outOfReach(node, info)
-      throw err
+    return node.versions.open(info, { local: true }).catch(async (err: { code?: string }) => {
+      if (err.code !== 'DATA_UNREACHABLE' && err.code !== 'KEY_MISSING') throw err
+      const { bytes } = await bytesHere(node, info)
+      throw notHere(node, info, Math.max(1, info.bytesTotal - bytes))
     })
   }
   await awaitNews(node, () => node.registry.logOwner(info.log) !== null, NEWS_MS, context.signal)
@@ -156,48 +187,74 @@ function machineOf(parcel: ParcelInfo, { record }: OpenedVersion): MachineConfig
 
 async function refuseMissing(
   node: FleetNode,
-  parcel: ParcelInfo,
   info: VersionInfo,
   withState: boolean
 ): Promise<void> {
   const opts = { withoutState: !withState }
-  const held = await node.versions.holdings(info, { local: true }, opts)
-  if (held.missing.length === 0) return
-  const bytes = held.bytesTotal - held.bytesLocal
-  throw new HyperparcelError(
+  const held = await node.versions.holdings(info, { local: true }, opts).catch(unlessAbsent)
+  if (held?.missing.length === 0) return
+  const local = held?.bytesLocal ?? (await bytesHere(node, info)).bytes
+  throw notHere(node, info, Math.max(1, info.bytesTotal - local))
+}
+
+/** Null where not even its maps are here. */
+function unlessAbsent(err: unknown): null {
+  const { code } = err as { code?: string }
+  if (code === 'DATA_UNREACHABLE' || code === 'KEY_MISSING') return null
+  throw err
+}
+
+function notHere(node: FleetNode, info: VersionInfo, bytes: number): HyperparcelError {
+  const parcel = node.registry.parcel(info.parcel)?.name ?? 'the parcel'
+  return new HyperparcelError(
     'DATA_UNREACHABLE',
-    `${bytes} bytes of ${parcel.name} are not stored here`,
+    `${bytes} bytes of version ${info.number} of ${parcel} are not stored here`,
     {
-      hint: 'Resume it once while another device is online; the rest then comes in the background.',
-      context: { bytes_missing: bytes }
+      hint: `While another device that has them is online: \`hyperparcel hoard ${parcel}\`, with --follow for the versions to come.`,
+      context: { parcel, version: info.number, bytes_missing: bytes }
     }
   )
 }
 
-/** State and maps are asked for at once, while the VMM starts. */
-function prefetch(
+/** Of the version that will be the one, as far as one can tell; a version without device state has nothing to stream. */
+function beginStream(
   node: FleetNode,
-  info: VersionInfo,
-  { record, annex }: OpenedVersion,
-  restore: boolean
-): void {
-  const { state } = record
-  if (state === null || !restore) return
-  const blocks = Array.from({ length: state.blocks }, (_, i) => state.firstBlock + i)
-  // The commit wrote the maps between the device state and the record.
-  const ownLog = record.logs.findIndex((log) => log.key.equals(info.log))
-  if (state.log === ownLog && annex === null) {
-    for (let block = state.firstBlock + state.blocks; block < info.block; block++)
-      blocks.push(block)
+  parcel: ParcelInfo,
+  params: Params<'resume'>
+): ResumeStream | null {
+  if (params.offline === true || node.runners.inUse(parcel.id)) return null
+  const numbered = (info: VersionInfo) => info.number === params.version
+  const info =
+    params.version === undefined
+      ? headVersion(node, parcel.id)
+      : node.registry.versions(parcel.id).findLast(numbered)
+  if (!info?.hasMemory || node.registry.logOwner(info.log) === null) return null
+  return new ResumeStream(node, info, params.fetch !== 'demand')
+}
+
+function packFacts({ index, isLocal }: OpenedPack) {
+  return {
+    segments: index.segments,
+    chunks: index.chunks,
+    answer_chunks: index.head.answered,
+    local: isLocal
   }
-  node.network.fetcher
-    .fetch(record.logs[state.log].key, blocks, { priority: 'working-set' })
-    .catch(safetyCatch)
 }
 
 /** The rest of the version, in the background: while the guest itself needs something, next to nothing of it. */
-function completeLater(node: FleetNode, info: VersionInfo): void {
+function completeLater(node: FleetNode, parcel: ParcelInfo, info: VersionInfo): void {
   const signal = node.closingSignal
   const pace = () => makeWay(node, signal)
-  node.versions.complete(info, { priority: 'hoard', signal, pace }, {}, () => {}).catch(safetyCatch)
+  const reach = { priority: 'hoard', signal, pace } as const
+  const of = { parcel: parcel.name, version: info.number, why: 'resume' }
+  node.transfers
+    .during(of, (transfer) =>
+      node.versions.complete(info, reach, {}, (progress) => void transfer.report(progress))
+    )
+    .then(async (blocks) => {
+      if (blocks === 0) return
+      await node.store.flush()
+      node.orderCalls.tellHeld(info)
+    })
+    .catch(safetyCatch)
 }

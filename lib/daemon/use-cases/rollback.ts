@@ -25,7 +25,7 @@ export async function rollback(
     if (await node.hasLeftovers(parcel.id)) throw crashed(parcel.name)
     const lease = await takeLease(node, parcel, {}, context)
     const head = await chooseVersion(node, parcel, lease, {}, context)
-    await completeVersion(node, info, {}, context)
+    await completeVersion(node, info, {}, { ...context, why: 'rollback' })
     const { record } = await node.versions.open(info, { local: true })
     context.signal.throwIfAborted()
     const message = `back to version ${info.number}`

@@ -84,16 +84,17 @@ export async function exportVolume(
 ): Promise<Result<'export'>> {
   const parcel = node.parcel(params.name)
   const info = wanted(node, parcel, params.version)
-  const runner = await node.runners.start(parcel, 'work')
+  const runner = await node.runners.startReader(parcel)
   try {
     const opened = await openVersion(node, info, context)
     await node.runners.open(runner, { info, opened })
     const { volume, file, format } = params
-    const onevent = (event: unknown) => context.progress(event as Progress)
-    const { bytes } = await whileReading(node, runner, info, context, (signal) =>
-      runner.process.call('export', { volume, file, format }, { signal, onevent })
-    )
-    return { parcel: parcel.name, file: params.file, bytes }
+    const { bytes } = await whileReading(node, runner, info, context, (signal, report) => {
+      const onevent = (event: unknown) => report(event as Progress)
+      return runner.process.call('export', { volume, file, format }, { signal, onevent })
+    })
+    const runs = node.runners.get(parcel.id)?.purpose === 'vm'
+    return { parcel: parcel.name, version: info.number, running: runs, file: params.file, bytes }
   } finally {
     await node.runners.end(runner, true).catch(safetyCatch)
   }

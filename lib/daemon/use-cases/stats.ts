@@ -1,9 +1,12 @@
 /** stats: counters and gauges. */
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
+import type { PeerCounters } from '../../net/counters.ts'
+import type { PeerStatus } from '../../net/peer.ts'
 import type { Params, Result } from '../api.ts'
+import type { Traffic } from '../api-versions.ts'
 import { headVersion } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
-import { bytesLocal } from './look.ts'
+import { bytesLocal, roundMs } from './look.ts'
 import { diskUsage } from './status.ts'
 
 export async function stats(node: FleetNode, params: Params<'stats'>): Promise<Result<'stats'>> {
@@ -23,6 +26,30 @@ export async function stats(node: FleetNode, params: Params<'stats'>): Promise<R
     bytes_stored: await diskUsage(node.paths.store),
     chunks_indexed: node.index.chunks,
     logs: (await node.store.list()).length,
+    sources: node.sources.list().map((source) => ({
+      name: source.name,
+      kind: source.kind,
+      bytes_received: source.bytesIn,
+      bytes_sent: source.bytesOut,
+      received_per_second: source.perSecondIn,
+      sent_per_second: source.perSecondOut
+    })),
+    transfers: node.transfers.list().map((transfer) => ({
+      parcel: transfer.parcel,
+      version: transfer.version,
+      why: transfer.why,
+      bytes_done: transfer.bytesDone,
+      bytes_total: transfer.bytesTotal,
+      per_second: transfer.perSecond,
+      eta_ms: transfer.etaMs,
+      sources: transfer.sources
+    })),
+    packs: {
+      made: node.rehearsals.made,
+      cancelled: node.rehearsals.cancelled,
+      failed: node.rehearsals.failed,
+      bad: node.packs.badSeen
+    },
     peers: peers(node),
     running: await running(node, parcels)
   }
@@ -47,10 +74,15 @@ async function localBytes(node: FleetNode, parcels: ParcelInfo[]): Promise<numbe
   return bytes
 }
 
-function peers(node: FleetNode): Result<'stats'>['peers'] {
-  return node.network.peers().map((peer) => ({
-    name: node.registry.nameOf(peer.publicKey),
-    rtt_ms: peer.rttMs,
+function peers({ network, registry }: FleetNode): Result<'stats'>['peers'] {
+  return network.peers().map((peer) => peerRow(peer, registry.nameOf(peer.publicKey)))
+}
+
+export function peerRow(peer: PeerStatus, name: string): Result<'stats'>['peers'][0] {
+  return {
+    name,
+    rtt_ms: roundMs(peer.rttMs),
+    path: peer.kind,
     bytes_received: peer.bytesIn,
     bytes_sent: peer.bytesOut,
     blocks_received: peer.blocksIn,
@@ -58,8 +90,24 @@ function peers(node: FleetNode): Result<'stats'>['peers'] {
     demand_bytes_received: peer.demandBytesIn,
     blocks_sent: peer.blocksOut,
     block_bytes_sent: peer.blockBytesOut,
-    blocks_wasted: peer.blocksWasted
-  }))
+    blocks_wasted: peer.blocksWasted,
+    hedges: peer.hedges,
+    hedges_won: peer.hedgesWon,
+    rate_down: peer.rateDown,
+    base_rtt_ms: roundMs(peer.baseRttMs),
+    lan: traffic(peer.byKind.lan),
+    wan: traffic(peer.byKind.wan)
+  }
+}
+
+function traffic(counters: PeerCounters): Traffic {
+  const { bytesIn, bytesOut, blocksIn, blocksOut } = counters
+  return {
+    bytes_received: bytesIn,
+    bytes_sent: bytesOut,
+    blocks_received: blocksIn,
+    blocks_sent: blocksOut
+  }
 }
 
 async function running(
@@ -77,7 +125,11 @@ async function running(
       dirty_bytes: status?.dirtyBytes ?? 0,
       ahead_bytes: status?.aheadBytes ?? 0,
       bytes_fetched: runner.host.fetchedBytes,
-      waiting_ms: runner.host.waiting()?.ms ?? 0
+      waiting_ms: runner.host.waiting()?.ms ?? 0,
+      faults: runner.host.remote.faults,
+      stalled_ms: Math.round(runner.host.remote.stalledMs),
+      faults_in_pack: runner.host.packReads.faults,
+      faults_in_pack_ms: Math.round(runner.host.packReads.stalledMs)
     })
   }
   return found

@@ -3,9 +3,12 @@ import { readFileSync } from 'node:fs'
 import { readdir, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import type { StatusResult } from '../api-status.ts'
+import type { PeerCounters } from '../../net/counters.ts'
 import type { Params, Result } from '../api.ts'
+import { transferLimits } from '../config.ts'
 import type { Daemon } from '../daemon.ts'
 import type { FleetNode } from '../node.ts'
+import { orderRows } from './look.ts'
 
 /** The version in package.json, two levels above the built file's folder or three above the source's. */
 const PROGRAM_VERSION = readProgramVersion()
@@ -13,19 +16,23 @@ const PROGRAM_VERSION = readProgramVersion()
 export function daemonStatus(daemon: Daemon): Result<'daemon.status'> {
   const node = daemon.nodeOrNull
   const address = null
-  const traffic = node?.network.totals()
+  const cache = daemon.cacheOrNull?.fleets() ?? []
+  const networks = node === null ? cache.map(({ network }) => network) : [node.network]
+  const traffic = networks.map((network) => network.traffic.totals())
+  const sum = (of: (totals: PeerCounters) => number) =>
+    traffic.reduce((bytes, totals) => bytes + of(totals), 0)
   return {
     pid: process.pid,
     program_version: PROGRAM_VERSION,
     home: daemon.paths.home,
-    device: node?.registry.name ?? null,
-    fleet: node?.identity.fleet.toString('hex') ?? null,
-    peers: node?.network.peers().length ?? 0,
+    device: node?.registry.name ?? cache[0]?.identity.name ?? null,
+    fleet: (node ?? (cache.length === 1 ? cache[0] : null))?.identity.fleet.toString('hex') ?? null,
+    peers: networks.reduce((count, network) => count + network.peers().length, 0),
     address,
-    bytes_received: traffic?.bytesIn ?? 0,
-    bytes_sent: traffic?.bytesOut ?? 0,
-    block_bytes_received: traffic?.blockBytesIn ?? 0,
-    demand_bytes_received: traffic?.demandBytesIn ?? 0,
+    bytes_received: sum((totals) => totals.bytesIn),
+    bytes_sent: sum((totals) => totals.bytesOut),
+    block_bytes_received: sum((totals) => totals.blockBytesIn),
+    demand_bytes_received: sum((totals) => totals.demandBytesIn),
     started: new Date(daemon.started).toISOString()
   }
 }
@@ -43,6 +50,7 @@ export async function status(daemon: Daemon): Promise<Result<'status'>> {
     peers: peers.length,
     online: peers.map(({ publicKey }) => node!.registry.nameOf(publicKey)),
     running: running.map(({ parcel }) => node!.registry.parcel(parcel)?.name ?? ''),
+    orders: node === null ? [] : orderRows(node),
     bytes_stored: await diskUsage(daemon.paths.store),
     bytes_free: bavail * bsize,
     conflicts: conflicts(node),
@@ -73,7 +81,10 @@ export async function config(
   daemon: Daemon,
   { key, value }: Params<'config'>
 ): Promise<Result<'config'>> {
-  if (key !== undefined && value !== undefined) await daemon.config.setText(key, value)
+  if (key !== undefined && value !== undefined) {
+    await daemon.config.setText(key, value)
+    daemon.nodeOrNull?.network.limits.set(transferLimits(daemon.config.settings))
+  }
   if (key !== undefined) return { config: { [key]: daemon.config.get(key) } }
   return { config: daemon.config.settings }
 }

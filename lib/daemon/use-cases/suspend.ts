@@ -10,10 +10,11 @@ import { commitParams } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
 import type { Runner } from '../runners/runners.ts'
 import type { UseCaseContext } from './context.ts'
-import { handOver, madeBefore, recipient, type Made } from './hand-over.ts'
+import { deliver, handOver, madeBefore, recipient, type Made } from './hand-over.ts'
 import { refuseTooManyReplicas, waitReplicas } from './wait-replicas.ts'
 
 const NEVER = new AbortController().signal
+const NOTHING = Buffer.alloc(0)
 
 export interface SuspendOptions {
   message: string
@@ -42,7 +43,7 @@ export async function suspend(
   })
   const suspendMs = Math.round(performance.now() - began)
   const version = Buffer.from(summary.version, 'hex')
-  const delivered = to === null ? null : await handOver(node, parcel, to, version)
+  const delivered = to === null ? null : await handOver(node, parcel, to, version, context)
   return {
     ...result(parcel, summary, suspendMs),
     replicas: await replicasOf(node, parcel, version, params.waitReplicas ?? 0, to, context),
@@ -64,8 +65,8 @@ async function leaveSuspended(
   try {
     const { info } = made
     let delivered: boolean | null = null
-    if (to !== null && made.given) delivered = await node.peerApi.deliverLease(to, parcel.id)
-    else if (to !== null) delivered = await handOver(node, parcel, to, info.version)
+    if (to !== null && made.given) delivered = await deliver(node, parcel, to, context)
+    else if (to !== null) delivered = await handOver(node, parcel, to, info.version, context)
     return {
       parcel: parcel.name,
       version: info.number,
@@ -115,6 +116,7 @@ export async function suspendParcel(
   await completeBase(node, runner, opts)
   trace.mark('complete')
   opts.signal?.throwIfAborted()
+  const names = quit ? await touchedBy(runner) : NOTHING
   runner.status = await runner.process.call('status', null)
   const params = {
     ...commitParams(node, runner, quit ? 'suspend' : 'checkpoint', opts.message),
@@ -129,6 +131,7 @@ export async function suspendParcel(
       onevent: (event) => opts.progress(event as Progress)
     })
     if (quit) await node.runners.ended(runner)
+    if (quit) considerPack(node, runner, summary, names)
     trace.add(summary.trace, startedMs)
     return { ...summary, trace: trace.steps }
   } catch (err) {
@@ -137,6 +140,20 @@ export async function suspendParcel(
   } finally {
     opts.signal?.removeEventListener('abort', oncancel)
   }
+}
+
+/** What its resume touched, in order. */
+async function touchedBy(runner: Runner): Promise<Buffer> {
+  const { attachment } = await runner.process.channel.callRaw('trace', null)
+  return attachment
+}
+
+/** So that the next resume, here or elsewhere, finds what it needs in one place. */
+function considerPack(node: FleetNode, runner: Runner, made: CommitSummary, names: Buffer): void {
+  const info = node.registry
+    .versions(runner.parcel)
+    .find(({ version }) => version.toString('hex') === made.version)
+  if (info !== undefined) node.rehearsals.consider(info, names)
 }
 
 /** A commit references only what is stored here: fetch what the parent version lacks while the VM runs on. */
@@ -154,7 +171,8 @@ async function completeBase(node: FleetNode, runner: Runner, opts: SuspendOption
     {
       signal: opts.signal ?? NEVER,
       progress: opts.progress,
-      note: 'The VM runs on.'
+      note: 'The VM runs on.',
+      why: 'suspend'
     }
   )
 }

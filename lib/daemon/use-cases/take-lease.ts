@@ -5,6 +5,7 @@ import { leaseRefusal, type ResumeDecision } from '../../lease/index.ts'
 import { awaitNews, awaitPeer } from '../peers/news.ts'
 import type { FleetNode } from '../node.ts'
 import type { UseCaseContext } from './context.ts'
+import { sayWhile } from './say-while.ts'
 
 /** How long a device that is known but not connected is looked for. */
 const FIND_PEER_MS = 8000
@@ -58,10 +59,13 @@ async function askHolder(
   if (!(await connected(node, holder, name, context))) throw notOnline(node, parcel, name)
   try {
     if (handoff) {
-      context.progress({ phase: `asking ${name} to suspend`, peers: [name] })
-      await node.peerApi.requestHandoff(holder, parcel.id, context.signal)
+      await sayWhile(context, `asking ${name} to suspend`, [name], () =>
+        node.peerApi.requestHandoff(holder, parcel.id, context.signal)
+      )
     } else {
-      await node.peerApi.requestLease(holder, parcel.id, context.signal)
+      await sayWhile(context, `asking ${name} for the lease`, [name], () =>
+        node.peerApi.requestLease(holder, parcel.id, context.signal)
+      )
     }
   } catch (err) {
     // It went away while it was asked, or before that was noticed.
@@ -90,8 +94,9 @@ async function connected(
 ): Promise<boolean> {
   const isThere = () => node.network.peers().some(({ publicKey }) => publicKey.equals(peer))
   if (isThere()) return true
-  context.progress({ phase: `looking for ${name}`, peers: [name] })
-  return awaitPeer(node, isThere, FIND_PEER_MS, context.signal)
+  return sayWhile(context, `looking for ${name}`, [name], () =>
+    awaitPeer(node, isThere, FIND_PEER_MS, context.signal)
+  )
 }
 
 function refusal(

@@ -16,11 +16,16 @@ export interface Named {
   name: string
 }
 
+export interface CheckSummary extends Omit<VerifySummary, 'versions'> {
+  /** What was found in each of the versions, by any of its maps: flags, see `lib/parcel/verify.ts`. */
+  found: Map<VersionInfo, number>
+}
+
 export async function checkVersions(
   node: FleetNode,
   versions: Named[],
   context: { signal: AbortSignal; progress: ProgressReporter }
-): Promise<VerifySummary> {
+): Promise<CheckSummary> {
   const directory = path.join(node.paths.run, `check-${randomBytes(4).toString('hex')}`)
   const handlers = {
     logKeys: ({ logs }: HostApi['logKeys']['params']) => ({
@@ -35,14 +40,16 @@ export async function checkVersions(
   // What is checked is what a runner can read by itself: all of it.
   await node.store.flush()
   const places: VerifyParams['versions'] = []
+  const infos: VersionInfo[] = []
   for (const { info, name } of versions) {
     for (const place of await node.versions.placesToCheck(info)) {
       places.push({ ...placeJson(place), name })
+      infos.push(info)
     }
   }
   const runner = await startRunner(directory, path.join(directory, 'check.log'), handlers)
   try {
-    return await runner.call(
+    const { versions: flags, ...summary } = await runner.call(
       'verify',
       {
         storeDirectory: node.paths.store,
@@ -51,6 +58,9 @@ export async function checkVersions(
       },
       { signal: context.signal, onevent: (event) => context.progress(event as { phase: string }) }
     )
+    const found = new Map<VersionInfo, number>()
+    for (const [i, info] of infos.entries()) found.set(info, (found.get(info) ?? 0) | flags[i])
+    return { ...summary, found }
   } finally {
     await runner.call('quit', { dropOverlays: false }).catch(safetyCatch)
     await rm(directory, { recursive: true, force: true })

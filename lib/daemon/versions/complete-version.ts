@@ -1,16 +1,21 @@
 /** Gets what a version lacks here, for something that must have all of it. */
+import safetyCatch from 'safety-catch'
 import type { HyperparcelError } from '../../base/errors.ts'
 import type { ProgressReporter } from '../../base/progress.ts'
 import type { VersionInfo } from '../../fleet/index.ts'
 import type { ClosureOptions } from '../../parcel/closure.ts'
 import type { FleetNode } from '../node.ts'
-import { outOfReach, waitingForVersion } from './out-of-reach.ts'
+import { isHopeless, outOfReach, waitingForVersion } from './out-of-reach.ts'
 import type { UseCaseContext } from '../use-cases/context.ts'
 import type { OpenedVersion } from './versions.ts'
 
 /** Nothing arrived for that long: give up. */
 export const STALL_MS = 30_000
-const REPORT_MS = 1000
+/** Nothing arrived for that long: ask whether anybody has it at all. */
+export const DOUBT_MS = 2000
+const LOOK_MS = 1000
+/** Somebody waits for these: what limits transfers in the background does not limit them. */
+const AWAITED = new Set(['suspend', 'rollback', 'create'])
 
 export interface CompleteContext {
   signal: AbortSignal
@@ -19,6 +24,8 @@ export interface CompleteContext {
   note?: string
   /** Resolves when more may be asked for, with the number of blocks. */
   pace?: () => Promise<number>
+  /** For whom, in a word: `hoard`, `suspend` … */
+  why?: string
 }
 
 /** Resolves when all of it is stored here. Rejects with `DATA_UNREACHABLE` when no device sends more of it. */
@@ -26,18 +33,21 @@ export async function completeVersion(
   node: FleetNode,
   info: VersionInfo,
   opts: ClosureOptions,
-  { signal: given, progress: report, note, pace }: CompleteContext
+  { signal: given, progress, note, pace, why = 'command' }: CompleteContext
 ): Promise<void> {
-  await unlessStalled(
-    given,
-    STALL_MS,
-    () => outOfReach(node, info, note),
-    (signal, alive) =>
-      node.versions.complete(info, { priority: 'proactive', signal, pace }, opts, (progress) => {
+  const parcel = node.registry.parcel(info.parcel)?.name ?? ''
+  await node.transfers.during({ parcel, version: info.number, why }, async (transfer) => {
+    const report: ProgressReporter = (event) => progress(transfer.report(event))
+    const giveUp = () => outOfReach(node, info, note)
+    const priority = AWAITED.has(why) ? 'working-set' : 'proactive'
+    await whileComing(node, info, { signal: given, report, giveUp }, (signal, alive) =>
+      node.versions.complete(info, { priority, signal, pace }, opts, (event) => {
         alive()
-        report(progress)
+        report(event)
       })
-  )
+    )
+  })
+  node.pins.wake()
 }
 
 /** Opens a version's record, from wherever it is. Rejects with `DATA_UNREACHABLE` when no device sends it. */
@@ -46,13 +56,52 @@ export async function openVersion(
   info: VersionInfo,
   context: UseCaseContext
 ): Promise<OpenedVersion> {
-  const say = () => context.progress({ phase: waitingForVersion(node, info) })
-  const timer = setInterval(say, REPORT_MS)
+  const { signal: given, progress: report } = context
+  const giveUp = () => outOfReach(node, info)
+  return whileComing(node, info, { signal: given, report, giveUp }, (signal) =>
+    node.versions.open(info, { priority: 'demand', signal })
+  )
+}
+
+interface StallOptions {
+  signal: AbortSignal
+  report: ProgressReporter
+  giveUp(): HyperparcelError
+}
+
+/**
+ * Runs `work` with a signal that aborts, for the reason that `giveUp` makes, when it neither called `alive` nor any block
+ * came for a while, and sooner where nobody has what it waits for. Says what it waits for.
+ */
+async function whileComing<T>(
+  node: FleetNode,
+  info: VersionInfo,
+  { signal: parent, report, giveUp }: StallOptions,
+  work: (signal: AbortSignal, alive: () => void) => Promise<T>
+): Promise<T> {
+  const stall = new AbortController()
+  const received = () =>
+    [...node.sources.counts().values()].reduce((sum, { bytesIn }) => sum + bytesIn, 0)
+  let aliveAt = performance.now()
+  let saidAt = aliveAt
+  let bytes = received()
+  let asking = false
+  const look = async () => {
+    const now = performance.now()
+    if (received() > bytes) aliveAt = now
+    bytes = received()
+    if (now - saidAt >= LOOK_MS) report({ phase: waitingForVersion(node, info) })
+    if (now - aliveAt >= STALL_MS) return stall.abort(giveUp())
+    if (now - aliveAt < DOUBT_MS || asking) return
+    asking = true
+    const hopeless = await isHopeless(node, info)
+    asking = false
+    if (hopeless && performance.now() - aliveAt >= DOUBT_MS) stall.abort(giveUp())
+  }
+  const timer = setInterval(() => void look().catch(safetyCatch), LOOK_MS)
+  const alive = () => (aliveAt = saidAt = performance.now())
   try {
-    const giveUp = () => outOfReach(node, info)
-    return await unlessStalled(context.signal, STALL_MS, giveUp, (signal) =>
-      node.versions.open(info, { priority: 'demand', signal })
-    )
+    return await work(AbortSignal.any([stall.signal, parent]), alive)
   } finally {
     clearInterval(timer)
   }

@@ -1,6 +1,7 @@
 /**
- * Versions that this device fetches without a guest that needs them: what another device asks it to keep, and what a
- * lease that was granted to it starts from, so that it can go on when the author is switched off.
+ * Versions that this device fetches without a guest that needs them: what another device asks it to keep, the newest of
+ * what a standing order follows (`orders/`), and what a lease that was granted to it starts from, so that it can go on
+ * when the author is switched off.
  *
  * - One version at a time, in the order in which they were wanted, and behind everything that a guest needs.
  * - What was granted waits a little first: who resumes it at once needs a small part of it, soon, and not all.
@@ -14,6 +15,7 @@ import type { ProgressReporter } from '../../base/progress.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import { completeVersion } from './complete-version.ts'
 import type { FleetNode } from '../node.ts'
+import { headVersion } from './heads.ts'
 import { makeWay } from './pace.ts'
 
 /** Between news of a grant and the fetch of its version. */
@@ -36,6 +38,8 @@ interface Wanted {
   bytesLocal: number
   /** Hash (hex) of the lease that was granted, while nobody asked: no more of it when the parcel is used here. */
   grant: string | null
+  /** A standing order wants it, and nobody else: no more of it when there is a newer one. */
+  followed?: true
 }
 
 export class ProactiveFetch {
@@ -64,11 +68,29 @@ export class ProactiveFetch {
     const known = this.#wanted.get(idOf(info))
     if (known !== undefined) {
       known.grant = null
+      delete known.followed
       return { holds: false, bytesLocal: known.bytesLocal, bytesTotal: info.bytesTotal }
     }
     const { bytes: bytesLocal, whole } = (await this.#node.versions.local([info]))[0]
     if (!whole) await this.#want({ info, bytesLocal, grant: null })
     return { holds: whole, bytesLocal, bytesTotal: info.bytesTotal }
+  }
+
+  /** The user drops that parcel's data here: what was granted of it until now is not fetched again. */
+  settle(parcel: ParcelInfo): void {
+    const { head } = this.#node.leases.chain(parcel.id)
+    if (head !== null) this.#grants.set(head.hash.toString('hex'), 'settled')
+  }
+
+  /** Is it being fetched, or will it be? */
+  wants(info: VersionInfo): boolean {
+    return this.#wanted.has(idOf(info))
+  }
+
+  /** A standing order wants this version to be here, which is not all here. Rejects with `DISK_FULL`, or `BUSY`. */
+  async follow(info: VersionInfo): Promise<void> {
+    const [{ bytes: bytesLocal }] = await this.#node.versions.local([info])
+    if (!this.wants(info)) await this.#want({ info, bytesLocal, grant: null, followed: true })
   }
 
   /** Looks for grants to this device, until none has to wait any more. */
@@ -117,6 +139,13 @@ export class ProactiveFetch {
   }
 
   async #want(wanted: Wanted): Promise<void> {
+    const { network, registry } = this.#node
+    if (network.limits.metered) {
+      throw new HyperparcelError(
+        'BUSY',
+        `The link of ${registry.name} is metered: it fetches nothing ahead`
+      )
+    }
     if (this.#wanted.size >= WANTED_MAX) {
       throw new HyperparcelError('BUSY', 'Too many versions are being fetched already')
     }
@@ -124,8 +153,10 @@ export class ProactiveFetch {
     const bytes = wanted.info.bytesTotal - wanted.bytesLocal + SPARE_BYTES
     if (bavail * bsize < bytes) {
       const mib = Math.ceil((bytes - bavail * bsize) / 1024 ** 2)
-      const { name } = this.#node.registry
-      throw new HyperparcelError('DISK_FULL', `The disk of ${name} has ${mib} MiB too little room`)
+      throw new HyperparcelError(
+        'DISK_FULL',
+        `The disk of ${registry.name} has ${mib} MiB too little room`
+      )
     }
     this.#wanted.set(idOf(wanted.info), wanted)
     void this.#work() // never rejects
@@ -135,6 +166,10 @@ export class ProactiveFetch {
     if (this.#working) return
     this.#working = true
     for (const [name, wanted] of this.#wanted) {
+      if (wanted.followed === true && this.#isPointless(wanted.info)) {
+        this.#wanted.delete(name)
+        continue
+      }
       await this.#fetch(wanted).catch((err: unknown) => {
         if (wanted.grant !== null) this.#grants.delete(wanted.grant) // looked at again after news
         const context = { err, version: wanted.info.number }
@@ -143,6 +178,11 @@ export class ProactiveFetch {
       this.#wanted.delete(name)
     }
     this.#working = false
+  }
+
+  #isPointless({ parcel, version }: VersionInfo): boolean {
+    if (this.#node.orders.active('follow', parcel).length === 0) return true
+    return headVersion(this.#node, parcel)?.version.equals(version) !== true
   }
 
   async #fetch(wanted: Wanted): Promise<void> {
@@ -154,13 +194,18 @@ export class ProactiveFetch {
       if (wanted.grant !== null && node.runners.inUse(info.parcel)) {
         left.abort(new HyperparcelError('INTERRUPTED', 'The parcel is in use here now'))
       }
+      if (wanted.followed === true && node.orders.active('follow', info.parcel).length === 0) {
+        left.abort(new HyperparcelError('INTERRUPTED', 'The parcel is not followed any more'))
+      }
       signal.throwIfAborted()
       return makeWay(node, signal)
     }
+    const why = wanted.followed === true ? 'follow' : wanted.grant === null ? 'asked' : 'granted'
     const progress: ProgressReporter = ({ done }) => (wanted.bytesLocal = bytesLocal + (done ?? 0))
-    await completeVersion(node, info, {}, { signal, progress, pace })
+    await completeVersion(node, info, {}, { signal, progress, pace, why })
     await node.store.flush() // whoever waits for it wants it to last
     node.logger.info({ version: info.number }, 'A version was fetched ahead of its use')
+    node.orderCalls.tellHeld(info)
   }
 }
 

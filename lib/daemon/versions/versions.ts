@@ -265,11 +265,13 @@ export class Versions {
     const found: StoredVersion[] = []
     for (const info of infos) {
       const opened = await this.record(info, { local: true }).catch(unlessAbsent)
-      let best: StoredVersion = { bytes: 0, whole: false, annex: null }
+      let best: StoredVersion = { bytes: 0, whole: false, mapped: false, annex: null }
       for (const by of opened === null ? [] : await this.#maps.stored(info, opened, false)) {
-        const { bytes, whole } = await data.version(by.record)
+        const { bytes, whole, mapped } = await data.version(by.record)
         const isWhole = whole && (await this.#durable(info)) && (await this.#durable(by.annex))
-        if (isWhole || bytes > best.bytes) best = { bytes, whole: isWhole, annex: by.annex }
+        if (isWhole || bytes > best.bytes || (mapped && !best.mapped)) {
+          best = { bytes, whole: isWhole, mapped, annex: by.annex }
+        }
         if (isWhole) break
       }
       found.push(best)

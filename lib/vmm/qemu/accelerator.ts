@@ -20,18 +20,19 @@ export interface KvmAnswer {
   reason: string
 }
 
-/** Never rejects. `directory` keeps the answer; null asks each time. */
+/** Never rejects. `directory` keeps the answer; null asks each time. `kvm`: the device, for tests on hosts without. */
 export async function askKvm(
   qemuVersion: string,
   cpuModel: string,
-  directory: string | null
+  directory: string | null,
+  kvm = '/dev/kvm'
 ): Promise<KvmAnswer> {
-  const device = await access('/dev/kvm', constants.R_OK | constants.W_OK).then(
+  const device = await access(kvm, constants.R_OK | constants.W_OK).then(
     () => null,
     (err: NodeJS.ErrnoException) => err.code
   )
-  if (device === 'ENOENT') return { works: false, reason: 'there is no /dev/kvm' }
-  if (device !== null) return { works: false, reason: 'this user may not use /dev/kvm' }
+  if (device === 'ENOENT') return { works: false, reason: `there is no ${kvm}` }
+  if (device !== null) return { works: false, reason: `this user may not use ${kvm}` }
   const key = `${await bootId()} ${qemuVersion} ${cpuModel}`
   const file = directory === null ? null : path.join(directory, 'kvm.json')
   const kept = file === null ? null : parseKept(await readFileIfPresent(file).catch(() => null))

@@ -26,16 +26,20 @@ export interface MachineFiles {
   nbdSockets: Record<string, string>
 }
 
-/** `incoming`: wait for a saved state. The CPUs do not run before `cont`. */
+/**
+ * `incoming`: wait for a saved state. The CPUs do not run before `cont`. `isolated`: nothing that the guest sends leaves
+ * QEMU; its network card looks as ever.
+ */
 export function qemuArguments(
   machine: MachineConfig,
   files: MachineFiles,
-  incoming: boolean
+  incoming: boolean,
+  isolated = false
 ): string[] {
   return [
     ...base(machine, files),
     ...channels(files),
-    ...devices(machine),
+    ...devices(machine, isolated),
     ...disks(machine, files),
     ...(machine.isoVolume === undefined ? [] : cdrom(machine.isoVolume, files)),
     ...directKernel(machine, files),
@@ -85,10 +89,10 @@ function channels(files: MachineFiles): string[] {
   ]
 }
 
-function devices(machine: MachineConfig): string[] {
+function devices(machine: MachineConfig, isolated: boolean): string[] {
   const at = (addr: number) => ({ bus: 'pcie.0', addr: hex(addr) })
   return [
-    ...['-netdev', 'user,id=net0'],
+    ...['-netdev', isolated ? 'user,id=net0,restrict=on' : 'user,id=net0'],
     ...device({ driver: 'VGA', id: 'vga', vgamem_mb: 8, ...at(ADDRESS.VGA) }),
     ...device({
       driver: 'virtio-net-pci',

@@ -53,6 +53,13 @@ export class FuseFile extends ReadyResource {
     return this.#tuned
   }
 
+  /** Of an ordinary user this changes nothing. */
+  async setReadAhead(kb: number): Promise<void> {
+    if (this.closing !== null || !this.#tuned) return
+    const { dev } = await stat(this.file)
+    await tune(dev, kb)
+  }
+
   /** Writes dirty pages to the export. After a failure it fails always: the kernel forgets what it could not write. */
   async sync(): Promise<void> {
     if (this.#syncError !== null) throw this.#syncError

@@ -43,7 +43,7 @@ export class Instance {
         ),
       kvm: spec.machine.accelerator === 'kvm'
     })
-    const args = qemuArguments(spec.machine, files, options.incoming)
+    const args = qemuArguments(spec.machine, files, options.incoming, spec.isolated)
     if (options.endOnReset) args.push('-no-reboot')
     this.process = new GuardedProcess(BWRAP, [...sandbox, QEMU, ...args], CHANNELS)
     this.qmp = new Qmp(this.process.channel(DESCRIPTOR.QMP), (event) => {

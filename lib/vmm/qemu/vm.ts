@@ -24,6 +24,7 @@ export class QemuVm implements Vm {
   readonly #spec: LaunchSpec
   readonly #files: RunFiles
   readonly #restored: boolean
+  readonly #readAheadKb: number
   #instance: Instance
   /** A `stop` that QEMU has not answered, and whether somebody still wants it. */
   #stopping: Promise<void> | null = null
@@ -38,21 +39,22 @@ export class QemuVm implements Vm {
   /** A sync of guest RAM or the start of a process, never both at once: see `fuse-file.ts`. */
   #exclusive: Promise<unknown> = Promise.resolve()
 
-  private constructor(spec: LaunchSpec, files: RunFiles, instance: Instance) {
+  private constructor(spec: LaunchSpec, files: RunFiles, instance: Instance, readAheadKb: number) {
     this.#spec = spec
     this.#files = files
     this.#instance = instance
     this.#restored = spec.restore
+    this.#readAheadKb = readAheadKb
   }
 
   static async launch(spec: LaunchSpec, readAheadKb: number): Promise<QemuVm> {
-    const files = await RunFiles.open(spec, needsKernel(spec), readAheadKb)
+    const files = await RunFiles.open(spec, needsKernel(spec), spec.readAheadKb ?? readAheadKb)
     let vm: QemuVm | null = null
     try {
       const instance = await startInstance(spec, files, spec.restore, (event) => {
         if (vm !== null) vm.#onevent(event)
       })
-      vm = new QemuVm(spec, files, instance)
+      vm = new QemuVm(spec, files, instance, readAheadKb)
       vm.#watch(instance)
       return vm
     } catch (err) {
@@ -63,6 +65,19 @@ export class QemuVm implements Vm {
 
   get pid(): number {
     return this.#instance.pid
+  }
+
+  get readAheadSet(): boolean {
+    return this.#files.memory.tuned
+  }
+
+  setReadAhead(kb: number | null): Promise<void> {
+    return this.#files.memory.setReadAhead(kb ?? this.#readAheadKb)
+  }
+
+  async pressKey(): Promise<void> {
+    const keys = [{ type: 'qcode', data: 'ret' }]
+    await this.#instance.qmp.execute('send-key', { keys })
   }
 
   async restoreState(state: Readable): Promise<void> {

@@ -100,6 +100,7 @@ export class HomeParts {
       doomed: () => null,
       versionExists: () => false,
       forgetBad: () => Promise.resolve(false),
+      badPack: async () => {},
       announce: () => Promise.resolve(),
       onevent: () => {}
     })

@@ -10,12 +10,21 @@ const RESUMED = {
   booted: false,
   resume_ms: 912,
   bytes_fetched: 2 * 1024 ** 2,
+  sources: [],
   vnc: '/run/vnc.sock',
   serial: '/run/serial.sock',
   volumes: { disk0: 'nbd+unix:///?socket=/run/disk0.sock' },
   clock: 'rtc',
   damaged_bytes: 0,
+  pack: null,
   trace: {}
+}
+
+const NOTHING_MOVED = {
+  block_bytes_received: 0,
+  block_bytes_sent: 0,
+  received_per_second: 0,
+  sent_per_second: 0
 }
 
 test('create: paths become absolute, sizes bytes', async (t) => {
@@ -183,16 +192,39 @@ test('devices, ls and log are tables', async (t) => {
   const { paths } = await startFakeDaemon(t, {
     devices: () => ({
       devices: [
-        { name: 'home', role: 'device', online: true, rtt_ms: null, last_seen: time, self: true },
+        {
+          name: 'home',
+          role: 'device',
+          online: true,
+          rtt_ms: null,
+          path: null,
+          links: [],
+          last_seen: time,
+          self: true,
+          ...NOTHING_MOVED
+        },
         {
           name: 'office',
           role: 'device',
           online: true,
           rtt_ms: 3.21,
+          path: 'lan',
+          links: [],
           last_seen: time,
-          self: false
+          self: false,
+          ...NOTHING_MOVED
         },
-        { name: 'shelf', role: 'cache', online: false, rtt_ms: null, last_seen: time, self: false }
+        {
+          name: 'shelf',
+          role: 'cache',
+          online: false,
+          rtt_ms: null,
+          path: null,
+          links: [],
+          last_seen: time,
+          self: false,
+          ...NOTHING_MOVED
+        }
       ]
     }),
     ls: () => ({
@@ -250,14 +282,14 @@ test('devices, ls and log are tables', async (t) => {
   })
   const home = ['--home', paths.home]
   t.alike((await runCli([...home, 'devices'])).stdout.trimEnd().split('\n'), [
-    'NAME             ROLE    SEEN        ROUND TRIP',
-    'home (this one)  device  online      -',
-    'office           device  online      3.2 ms',
-    'shelf            cache   3 days ago  -'
+    'NAME             ROLE    SEEN        PATH           ROUND TRIP  RECEIVED  SENT',
+    'home (this one)  device  online      -              -           -         -',
+    'office           device  online      local network  3.2 ms      -         -',
+    'shelf            cache   3 days ago  -              -           -         -'
   ])
   t.alike((await runCli([...home, 'ls'])).stdout.trimEnd().split('\n'), [
-    'NAME  STATE              VERSION  MADE        LEASE   HERE     SIZE',
-    'work  running on office       12  3 days ago  office  1.0 MiB  1.0 GiB'
+    'NAME  STATE                          VERSION  MADE        LEASE   HERE     SIZE',
+    'work  elsewhere (running on office)       12  3 days ago  office  1.0 MiB  1.0 GiB'
   ])
   const log = (await runCli([...home, 'log', 'work'])).stdout
   t.ok(log.includes('1 B of 2 B') && log.includes('all 2 B'), log)
@@ -302,7 +334,13 @@ test('serve notices that the daemon is gone', async (t) => {
 
 test('export: the file is absolute', async (t) => {
   const { paths, calls } = await startFakeDaemon(t, {
-    export: (params) => ({ parcel: 'work', file: params.file, bytes: 1024 })
+    export: (params) => ({
+      parcel: 'work',
+      version: 3,
+      running: true,
+      file: params.file,
+      bytes: 1024
+    })
   })
   const run = await runCli(['--home', paths.home, 'export', 'work', 'out.raw'])
   t.alike(calls[0].params, {
@@ -311,12 +349,16 @@ test('export: the file is absolute', async (t) => {
     volume: 'disk0',
     format: 'raw'
   })
-  t.is(run.stdout, 'Wrote 1.0 KiB to /images/out.raw.\n')
+  const wrote = 'Wrote 1.0 KiB to /images/out.raw'
+  const stale = ': work as version 3 has it, without what changed since it runs.\n'
+  t.is(run.stdout, wrote + stale)
+  const old = await runCli(['--home', paths.home, 'export', 'work', 'out.raw', '--version', '3'])
+  t.is(old.stdout, `${wrote}.\n`)
 })
 
 test('doctor needs no daemon and answers in both forms', async (t) => {
   const json = await runCli(['--home', '/nonexistent/home', 'doctor', '--json'])
-  t.is(json.code, 0)
+  t.is(json.code, json.json['able'] === true ? 0 : 1)
   const checks = json.json['checks'] as { name: string; state: string; found: string }[]
   t.is(checks.find((check) => check.name === 'node')?.state, 'ok')
   t.is(typeof json.json['able'], 'boolean')

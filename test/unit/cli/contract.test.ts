@@ -24,6 +24,7 @@ const SHOWN: ParcelDetail = {
   epoch: 1,
   versions: 1,
   compression: 3,
+  bad_versions: [],
   volumes: [],
   machine: {
     vmm: '',
@@ -36,7 +37,12 @@ const SHOWN: ParcelDetail = {
   },
   serial: null,
   vnc: null,
-  clock: null
+  clock: null,
+  bytes_missing: 0,
+  complete: true,
+  author: 'home',
+  replicas: [],
+  orders: []
 }
 
 const RESUMED: ResumeResult = {
@@ -46,18 +52,20 @@ const RESUMED: ResumeResult = {
   booted: false,
   resume_ms: 1,
   bytes_fetched: 0,
+  sources: [],
   vnc: '/vnc',
   serial: '/serial',
   volumes: {},
   clock: 'rtc',
   damaged_bytes: 0,
+  pack: null,
   trace: {}
 }
 
 test('what is not known is not shown as empty', async (t) => {
   const { paths } = await startFakeDaemon(t, { show: () => ({ parcel: SHOWN }) })
   const { stdout } = await runCli(['--home', paths.home, 'show', 'work'])
-  t.ok(/^state: +on home$/m.test(stdout), stdout)
+  t.ok(/^state: +elsewhere \(on home\)$/m.test(stdout), stdout)
   t.ok(/^volumes: +not known here yet/m.test(stdout), stdout)
   t.absent(/machine|VMM/.test(stdout), stdout)
 })

@@ -12,8 +12,12 @@ const CLEAN: VerifyResult = {
   missing: 0,
   bad: 0,
   repaired: 0,
+  bad_versions: [],
+  missing_versions: [],
   found: []
 }
+
+const NO_TRAFFIC = { bytes_received: 0, bytes_sent: 0, blocks_received: 0, blocks_sent: 0 }
 
 test('create --from sends no machine of its own', async (t) => {
   const { paths, calls } = await startFakeDaemon(t, {
@@ -51,7 +55,13 @@ test('remove and evict need --yes without a terminal', async (t) => {
   const { paths, calls } = await startFakeDaemon(t, {
     lease: ({ name }) => ({ parcel: name, holder: null, epoch: 1, state: 'free' }),
     remove: ({ name }) => ({ parcel: name, bytes_freed: 0 }),
-    evict: ({ name }) => ({ parcel: name, bytes_freed: 4096, blocks_dropped: 1, bytes_missing: 1 })
+    evict: ({ name }) => ({
+      parcel: name,
+      bytes_freed: 4096,
+      blocks_dropped: 1,
+      bytes_fetched: 0,
+      bytes_missing: 1
+    })
   })
   for (const verb of ['remove', 'evict']) {
     const refused = await runCli(['--home', paths.home, '--json', verb, 'work'])
@@ -135,7 +145,8 @@ test('verify ends with 6 when something is bad, and says how much', async (t) =>
   const clean = await runCli([...home, '--json', 'verify'])
   t.alike([clean.code, clean.json], [0, CLEAN])
   t.alike(JSON.parse(JSON.stringify(calls[0].params)), { repair: false })
-  result = { ...CLEAN, bad: 2, missing: 3 }
+  const versions = [3, 1, 2].map((version) => ({ parcel: 'work', version }))
+  result = { ...CLEAN, bad: 2, missing: 3, bad_versions: versions }
   const bad = await runCli([...home, '--json', 'verify', 'work', '--version', '2', '--repair'])
   t.alike(calls[1].params, { name: 'work', version: 2, repair: true })
   t.is(bad.code, 6)
@@ -143,8 +154,17 @@ test('verify ends with 6 when something is bad, and says how much', async (t) =>
   t.alike([bad.json['bad'], (bad.json['error'] as { code: string }).code], [2, 'DATA_CORRUPT'])
   const text = await runCli([...home, 'verify', 'work'])
   t.is(text.code, 6)
-  t.ok(/2 bad, 0 repaired.\n3 blocks are not stored here/.test(text.stdout), text.stdout)
+  t.ok(
+    /2 bad, 0 repaired.\nBad in work: versions 1 to 3.\n3 blocks are not stored here/.test(
+      text.stdout
+    ),
+    text.stdout
+  )
   t.is((await runCli([...home, 'verify', '--version', '2'])).code, 2)
+  result = { ...CLEAN, missing: 3 }
+  const missing = await runCli([...home, '--json', 'verify', 'work', '--version', '2'])
+  t.alike([missing.code, missing.json['missing']], [5, 3], 'what was asked for is not here')
+  t.is((await runCli([...home, '--json', 'verify', 'work'])).code, 0)
 })
 
 test('stats as text', async (t) => {
@@ -161,6 +181,29 @@ test('stats as text', async (t) => {
       bytes_stored: 1024 ** 2,
       chunks_indexed: 256,
       logs: 2,
+      sources: [
+        {
+          name: 'office',
+          kind: 'device',
+          bytes_received: 2048,
+          bytes_sent: 4096,
+          received_per_second: 1024,
+          sent_per_second: 0
+        }
+      ],
+      transfers: [
+        {
+          parcel: 'other',
+          version: 7,
+          why: 'follow',
+          bytes_done: 1024,
+          bytes_total: 4096,
+          per_second: 512,
+          eta_ms: 6000,
+          sources: [{ name: 'office', kind: 'device', bytes: 1024, per_second: 1024 }]
+        }
+      ],
+      packs: { made: 0, cancelled: 0, failed: 0, bad: 0 },
       peers: [
         {
           name: 'office',
@@ -172,7 +215,14 @@ test('stats as text', async (t) => {
           demand_bytes_received: 0,
           blocks_sent: 6,
           block_bytes_sent: 4096,
-          blocks_wasted: 0
+          blocks_wasted: 0,
+          hedges: 0,
+          hedges_won: 0,
+          rate_down: null,
+          base_rtt_ms: null,
+          path: 'wan',
+          lan: NO_TRAFFIC,
+          wan: NO_TRAFFIC
         }
       ],
       running: [
@@ -182,13 +232,20 @@ test('stats as text', async (t) => {
           dirty_bytes: 8192,
           ahead_bytes: 4096,
           bytes_fetched: 0,
-          waiting_ms: 0
+          waiting_ms: 0,
+          faults: 3,
+          stalled_ms: 120,
+          faults_in_pack: 0,
+          faults_in_pack_ms: 0
         }
       ]
     })
   })
   const { stdout } = await runCli(['--home', paths.home, 'stats'])
-  for (const line of ['3, of 1 parcel', '3 : 1', 'work (running):', 'at least', 'office']) {
+  const lines = ['3, of 1 parcel', '3 : 1', 'work (running):', 'at least', 'office']
+  lines.push('all parcels\n  versions:', 'this device, all parcels\n  store:', 'fetching other:')
+  lines.push('version 7 (follow), 1.0 KiB of 4.0 KiB, 512 B/s, 6.0 s left, from office 1.0 KiB/s')
+  for (const line of lines) {
     t.ok(stdout.includes(line), line)
   }
 })
@@ -205,7 +262,14 @@ test('status tells of logs with two histories', async (t) => {
   const conflicts = [conflict]
   const glance = { device: 'a', fleet: null, role: null, home: '/', peers: 0, online: [] }
   const { paths } = await startFakeDaemon(t, {
-    status: () => ({ ...glance, running: [], bytes_stored: 0, bytes_free: 0, conflicts })
+    status: () => ({
+      ...glance,
+      running: [],
+      orders: [],
+      bytes_stored: 0,
+      bytes_free: 0,
+      conflicts
+    })
   })
   const argv = ['--home', paths.home, 'status']
   const text = await runCli(argv)

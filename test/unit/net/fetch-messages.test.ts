@@ -12,18 +12,16 @@ const node = { index: 3, size: 1000, hash }
 const A = 'aa'.repeat(32)
 const B = 'bb'.repeat(32)
 
-test('version 1 on the wire, byte for byte', (t) => {
-  const { want, have, blockRequest, lengthRequest, proof, unavailable, raise } = FETCH_MESSAGES
+test('version 2 on the wire, byte for byte', (t) => {
+  const { want, have, blockRequest, lengthRequest, proof, unavailable, raise, later } =
+    FETCH_MESSAGES
   t.is(hex(encodeWith(want, { log, on: true })), `${A}01`)
   const runs = [{ start: 0, count: 300 }]
   t.is(
     hex(encodeWith(have, { log, reset: true, length: 300, treeHash: hash, runs })),
     `${A}01fd2c0101${B}0100fd2c01`
   )
-  t.is(
-    hex(encodeWith(blockRequest, { id: 1, log, index: 2, nodes: 3, demand: true })),
-    `01${A}020301`
-  )
+  t.is(hex(encodeWith(blockRequest, { id: 1, log, index: 2, nodes: 3, rank: 2 })), `01${A}020302`)
   t.is(hex(encodeWith(lengthRequest, { id: 1, log, from: 9 })), `01${A}09`)
   const block = { index: 2, nodes: [node], value: Buffer.from('abc') }
   t.is(
@@ -36,7 +34,8 @@ test('version 1 on the wire, byte for byte', (t) => {
     `01000100040103fde803${B}0373696701016d`
   )
   t.is(hex(encodeWith(unavailable, { id: 7 })), '07')
-  t.is(hex(encodeWith(raise, { id: 7 })), '07')
+  t.is(hex(encodeWith(raise, { id: 7, rank: 1 })), '0701')
+  t.is(hex(encodeWith(later, { id: 7, ms: 200 })), '07c8')
   t.is(
     hex(
       encodeWith(CALL_MESSAGES.request, {
@@ -59,7 +58,8 @@ test('order on the wire', (t) => {
     'proof',
     'unavailable',
     'cancel',
-    'raise'
+    'raise',
+    'later'
   ])
   t.alike(Object.keys(CALL_MESSAGES), ['request', 'answer', 'cancel'])
 })

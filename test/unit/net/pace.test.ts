@@ -2,7 +2,6 @@ import test from 'brittle'
 import { Admission } from '../../../lib/net/admission.ts'
 import { ReadAhead } from '../../../lib/net/read-ahead.ts'
 import { Reconnector } from '../../../lib/net/reconnect.ts'
-import { Window } from '../../../lib/net/window.ts'
 
 function fakeClock() {
   const clock = {
@@ -25,18 +24,6 @@ test('read-ahead: in order only, growing, never past the end, nothing twice', (t
   t.is(new Set(seen).size, seen.length)
   t.is(Math.max(...seen), 149)
   for (const i of [3, 90, 12, 70, 11]) t.is(ahead.next(i, 150).end, 0)
-})
-
-test('window: grows while answers are quick, shrinks when they queue, within bounds', (t) => {
-  const window = new Window()
-  const before = window.bulk
-  for (let i = 0; i < 200; i++) window.answered(5)
-  t.ok(window.bulk > before)
-  t.ok(window.demand <= 32)
-  t.ok(window.demand > window.bulk)
-  for (let i = 0; i < 200; i++) window.answered(2000)
-  t.is(window.bulk, 4)
-  t.ok(window.patienceMs >= 30_000)
 })
 
 test('admission: devices, a few candidates, nobody else; offenders wait longer each time', (t) => {

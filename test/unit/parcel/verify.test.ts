@@ -6,7 +6,7 @@ import { writeChunkId } from '../../../lib/chunk/ids.ts'
 import { sealSegment } from '../../helpers/segment.ts'
 import { Commit, type CommitMeta } from '../../../lib/parcel/commit.ts'
 import { LogTable } from '../../../lib/parcel/log-table.ts'
-import { Verifier } from '../../../lib/parcel/verify.ts'
+import { FOUND, Verifier } from '../../../lib/parcel/verify.ts'
 import { VolumeMap } from '../../../lib/parcel/volume-map.ts'
 import { MemorySink } from '../../helpers/memory-sink.ts'
 import { Random } from '../../helpers/random.ts'
@@ -47,7 +47,10 @@ test(
       bad[random.int(0, bad.length - 1)] ^= 1 << random.int(0, 7)
       sink.blocks[place] = bad
       const verifier = verify(sink)
-      await verifier.version({ version: ids[0], log: sink.log, block: last }, () => {})
+      const record = { version: ids[0], log: sink.log, block: last }
+      const found = await verifier.version(record, () => {})
+      const again = await verifier.version(record, () => {})
+      if (found !== FOUND.BAD || again !== FOUND.BAD) wrong++
       if (verifier.bad.length !== 1 || verifier.bad[0].block !== place) wrong++
       sink.blocks[place] = good
     }
@@ -107,14 +110,16 @@ test('what is not stored is missing, what cannot be read is bad', async (t) => {
   const verifier = verify(sink, (block) =>
     block === 3 ? null : block === 5 ? 'unreadable' : undefined
   )
-  await verifier.version({ version: ids[0], log: sink.log, block: last }, () => {})
+  const found = await verifier.version({ version: ids[0], log: sink.log, block: last }, () => {})
+  t.is(found, FOUND.BAD | FOUND.MISSING)
   t.is(verifier.missing, 1)
   t.alike(
     verifier.bad.map(({ block }) => block),
     [5]
   )
   const empty = verify(sink, () => null)
-  await empty.version({ version: ids[0], log: sink.log, block: last }, () => {})
+  const none = await empty.version({ version: ids[0], log: sink.log, block: last }, () => {})
+  t.is(none, FOUND.MISSING)
   t.alike([empty.checked, empty.missing, empty.bad], [0, 1, []])
 })
 

@@ -24,19 +24,24 @@ test('a QEMU that hangs is not waited for', async (t) => {
 })
 
 test('the answer is kept for this boot, QEMU and CPU', async (t) => {
-  if (!need(t, 'kvm')) return
   const directory = await withQemu(t, 'echo x >> "$0.calls"; echo no such luck >&2; exit 1')
   const calls = async () =>
     (await readFile(path.join(directory, 'qemu-system-x86_64.calls'))).length / 2
   const cache = await t.tmp()
-  const first = await askKvm('7.2.22', 'model', cache)
+  const kvm = path.join(cache, 'kvm')
+  t.alike(await askKvm('7.2.22', 'model', cache, kvm), {
+    works: false,
+    reason: `there is no ${kvm}`
+  })
+  await writeFile(kvm, '')
+  const first = await askKvm('7.2.22', 'model', cache, kvm)
   t.alike(first, { works: false, reason: 'no such luck' })
-  t.alike(await askKvm('7.2.22', 'model', cache), first)
+  t.alike(await askKvm('7.2.22', 'model', cache, kvm), first)
   t.is(await calls(), 1)
-  await askKvm('7.2.23', 'model', cache)
+  await askKvm('7.2.23', 'model', cache, kvm)
   t.is(await calls(), 2, 'another QEMU is asked again')
   await writeFile(path.join(cache, 'kvm.json'), '{"key": 7')
-  await askKvm('7.2.23', 'model', cache)
+  await askKvm('7.2.23', 'model', cache, kvm)
   t.is(await calls(), 3, 'a broken answer is none')
 })
 

@@ -11,6 +11,7 @@ import { commitFrozen } from '../../../lib/runner/frozen-commit.ts'
 import type { VolumeBase } from '../../../lib/volume/base.ts'
 import { ZeroBase } from '../../../lib/volume/base.ts'
 import { MapBase } from '../../../lib/volume/map-base.ts'
+import { NearPrefetch } from '../../../lib/volume/near-prefetch.ts'
 import { Overlay } from '../../../lib/volume/overlay.ts'
 import { SegmentCache } from '../../../lib/volume/segment-cache.ts'
 import { Volume, type Frozen } from '../../../lib/volume/volume.ts'
@@ -29,6 +30,8 @@ class Store {
   readonly requests: number[][] = []
   readonly corrupt: number[] = []
   cache = new SegmentCache()
+  /** Peers need not be asked. */
+  local = true
   /** Holds answers back until it resolves. */
   gate: Promise<void> = Promise.resolve()
   version: VersionReader | null = null
@@ -64,14 +67,15 @@ class Store {
     return this.version
   }
 
-  base(version: VersionReader): MapBase {
+  base(version: VersionReader, near?: NearPrefetch): MapBase {
     const reader = this.sink.reader(this.logs)
     return new MapBase({
       sizeBytes: SIZE,
       map: version.map('disk0'),
       reader: {
-        read: async (log, blocks) => {
+        read: async (log, blocks, onmissing) => {
           this.requests.push(blocks)
+          if (!this.local) onmissing?.()
           await this.gate
           return reader.read(log, blocks)
         }
@@ -79,6 +83,7 @@ class Store {
       logKey: (number) => this.logs.keyOf(number),
       dataKey: () => this.sink.keys.data,
       cache: this.cache,
+      ...(near === undefined ? {} : { near }),
       onCorrupt: (_log, block) => this.corrupt.push(block)
     })
   }
@@ -159,6 +164,27 @@ test('map base: one request for all that a read misses, and reading ahead of a s
   t.ok(waited <= 6, `${waited} requests for 32 sequential reads`)
   const requested = store.requests.flat()
   t.is(new Set(requested).size, requested.length, 'nothing twice')
+})
+
+test('map base: what peers have to be asked for brings its neighbours', async (t) => {
+  const { store, version } = await filled(await t.tmp())
+  const ahead: number[] = []
+  const near = new NearPrefetch({
+    fetch: (_log, blocks) => {
+      ahead.push(...blocks)
+      return Promise.resolve(blocks.length)
+    }
+  })
+  const base = store.base(version, near)
+  const { blocks } = await version.map('disk0').loadLeaf(0)
+  await readAll(base, 300, 1)
+  t.alike(ahead, [], 'not while it is stored here')
+  store.local = false
+  await readAll(base, 600, 1)
+  await new Promise((resolve) => setTimeout(resolve, 10))
+  t.absent(ahead.includes(blocks[600]), 'not what is read itself')
+  t.ok(ahead.includes(blocks[600 + 20]) && ahead.includes(blocks[600 - 20]))
+  t.ok(ahead.length < 20)
 })
 
 test('map base: the cache keeps to its limit', async (t) => {
