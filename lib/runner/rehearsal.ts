@@ -34,7 +34,8 @@ const QUIET_MS_MAX = 10_000
 /** An answer has ended when the console said nothing for that long. */
 const ANSWER_MS = 300
 const CLOCK_MS_MAX = 10_000
-const PRESSES = 2
+/** Typed one after the other: a shell answers the first with its prompt, and runs something for the second. */
+const TYPED = ['\r', 'echo\r']
 const POLL_MS = 20
 
 export async function rehearse(
@@ -127,12 +128,12 @@ class Rehearsal {
     }
   }
 
-  /** Waits, presses keys, and watches on. */
+  /** Waits, types, and watches on. */
   async #watch(vm: Vm, serial: string): Promise<Recording> {
     const console = await Console.open(serial)
     try {
       await this.#quiet()
-      for (let press = 0; press < PRESSES; press++) await this.#press(console)
+      for (const keys of TYPED) await this.#type(console, keys)
       const answered = this.#trace.size
       await vm.pressKey()
       await this.#quiet()
@@ -144,9 +145,9 @@ class Rehearsal {
     }
   }
 
-  async #press(console: Console): Promise<void> {
+  async #type(console: Console, keys: string): Promise<void> {
     const before = console.bytes
-    console.press()
+    console.type(keys)
     const end = performance.now() + QUIET_MS_MAX
     while (performance.now() < end) {
       const silentMs = performance.now() - console.lastMs
@@ -196,9 +197,9 @@ class Console {
     return console
   }
 
-  press(): void {
+  type(keys: string): void {
     this.lastMs = performance.now()
-    this.#socket.write('\r')
+    this.#socket.write(keys)
   }
 
   close(): void {

@@ -111,7 +111,7 @@ test(
     await home.ok(['resume', 'state'])
     await home.ok(['suspend', 'state', '--to', 'office', '--wait-replicas', '1'])
     await office.ok(['evict', 'state', '--yes']) // its record and maps stay
-    await home.create('record', ['--size', '1M', '--memory', '64M'])
+    await home.createGuest('record', '64M')
     await until(async () => (await office.parcel('record'))?.['version'] === 1)
     t.not(await missing(office, 'state'), 0, 'nobody fetches what the user dropped')
     await home.ok(['suspend', 'record', '--to', 'office'])

@@ -64,6 +64,8 @@ export async function travel(stage: Stage): Promise<Journey> {
   const guest = await builder(stage.guestDirectory, (text) => timeline.say('', text))
   timeline.say('', `the guest is ready: ${options.guest}`)
   await meet(stage)
+  // A rehearsal after a suspend is no leftover, and would look like one.
+  for (const device of [home, office]) await device.run('config', 'rehearsal', 'false')
   const created = await home.run<Result<'create'>>(
     ...['create', PARCEL, '--disk', guest.disk, '--memory', options.memory],
     ...['--cpus', String(options.cpus)],

@@ -97,6 +97,10 @@ async function closure(
   for (const [number, blocks] of logs) {
     blocksOf.set(record.logs[number].key.toString('hex'), new Set(blocks.keys()))
   }
+  for (const pack of await node.packs.whole(info)) {
+    const name = pack.log.toString('hex')
+    blocksOf.set(name, new Set([...(blocksOf.get(name) ?? []), ...pack.blocks]))
+  }
   const needed: Needed[] = []
   for (const [name, blocks] of blocksOf) {
     const log = await node.store.open(Buffer.from(name, 'hex'))

@@ -1,6 +1,7 @@
 /**
- * What a resume starts from, fetched as news comes, so that it costs no round trip then: the record of each parcel's
- * newest version, the heads of its packs, and what is known of their logs. Some kilobytes a version.
+ * What a resume starts from, fetched as news comes, so that it costs no round trip then: the record of the newest version,
+ * the heads of its packs, and what is known of their logs. Some kilobytes a version, for each parcel whose lease this
+ * device holds; a resume of another waits for the lease anyway.
  */
 import safetyCatch from 'safety-catch'
 import type { FleetNode } from '../node.ts'
@@ -43,7 +44,7 @@ export class AtHand {
     if (this.#node.closingSignal.aborted) return
     for (const { id } of this.#node.registry.parcels()) {
       const info = headVersion(this.#node, id)
-      if (info === null) continue
+      if (info === null || !this.#mayStart(id)) continue
       const parcel = id.toString('hex')
       const version = info.version.toString('hex')
       let head = this.#heads.get(parcel)
@@ -60,5 +61,10 @@ export class AtHand {
         this.#node.network.fetcher.fetch(place.log, [place.block], opts).catch(safetyCatch)
       }
     }
+  }
+
+  #mayStart(parcel: Buffer): boolean {
+    const { head } = this.#node.leases.chain(parcel)
+    return head?.entry.body.holder.equals(this.#node.identity.device.publicKey) === true
   }
 }

@@ -100,6 +100,16 @@ export class Packs {
     return found
   }
 
+  /** Blocks of those packs of a version that are whole here, by their heads. */
+  async whole(info: VersionInfo): Promise<{ log: Buffer; blocks: number[] }[]> {
+    const whole: { log: Buffer; blocks: number[] }[] = []
+    for (const pack of await this.stored(info)) {
+      const log = await this.#node.store.open(pack.log)
+      if ((await log.hasEach(pack.blocks)).every(Boolean)) whole.push(pack)
+    }
+    return whole
+  }
+
   /** Fetches blocks of a pack: its head, then its segments in order. */
   fetch(
     { annex }: OpenedPack,

@@ -48,6 +48,7 @@ export async function join(
   params: Params<'join'>,
   context: UseCaseContext
 ): Promise<Result<'join'>> {
+  if (daemon.nodeOrNull !== null) daemon.refuseFleet()
   const { role } = readInvite(params.invite)
   if (role === 'cache') return enrol(daemon, params, context)
   daemon.refuseFleet()
@@ -72,7 +73,6 @@ async function enrol(
   params: Params<'join'>,
   context: UseCaseContext
 ): Promise<Result<'join'>> {
-  if (daemon.cacheOrNull === null) daemon.refuseFleet()
   const { quotaBytes } = params
   if (quotaBytes === undefined) {
     throw new HyperparcelError(

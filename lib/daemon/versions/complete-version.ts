@@ -1,5 +1,6 @@
 /** Gets what a version lacks here, for something that must have all of it. */
 import safetyCatch from 'safety-catch'
+import { withDeadline } from '../../base/deadline.ts'
 import type { HyperparcelError } from '../../base/errors.ts'
 import type { ProgressReporter } from '../../base/progress.ts'
 import type { VersionInfo } from '../../fleet/index.ts'
@@ -14,6 +15,8 @@ export const STALL_MS = 30_000
 /** Nothing arrived for that long: ask whether anybody has it at all. */
 export const DOUBT_MS = 2000
 const LOOK_MS = 1000
+/** A pack that does not come in that time is not waited for. */
+const PACK_MS = 20_000
 /** Somebody waits for these: what limits transfers in the background does not limit them. */
 const AWAITED = new Set(['suspend', 'rollback', 'create'])
 
@@ -40,12 +43,13 @@ export async function completeVersion(
     const report: ProgressReporter = (event) => progress(transfer.report(event))
     const giveUp = () => outOfReach(node, info, note)
     const priority = AWAITED.has(why) ? 'working-set' : 'proactive'
-    await whileComing(node, info, { signal: given, report, giveUp }, (signal, alive) =>
-      node.versions.complete(info, { priority, signal, pace }, opts, (event) => {
+    await whileComing(node, info, { signal: given, report, giveUp }, async (signal, alive) => {
+      if (priority === 'proactive') await fetchPack(node, info, signal)
+      await node.versions.complete(info, { priority, signal, pace }, opts, (event) => {
         alive()
         report(event)
       })
-    )
+    })
   })
   node.pins.wake()
 }
@@ -61,6 +65,21 @@ export async function openVersion(
   return whileComing(node, info, { signal: given, report, giveUp }, (signal) =>
     node.versions.open(info, { priority: 'demand', signal })
   )
+}
+
+/** Its resume pack goes first: of the whole version, a resume needs that most. Never rejects. */
+async function fetchPack(node: FleetNode, info: VersionInfo, signal: AbortSignal): Promise<void> {
+  if (node.registry.packs(info.version).length === 0) return
+  try {
+    const opened = await node.versions.open(info, { priority: 'proactive', signal })
+    const pack = await node.packs.open(info, opened, signal)
+    if (pack === null || pack.isLocal) return
+    await withDeadline(PACK_MS, signal, (limit) =>
+      node.packs.fetch(pack, pack.blocks, { priority: 'proactive', signal: limit })
+    )
+  } catch (err) {
+    safetyCatch(err) // the version itself is what counts
+  }
 }
 
 interface StallOptions {

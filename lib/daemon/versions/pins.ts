@@ -24,6 +24,8 @@ interface Pinned {
   annex: { log: Buffer; block: number } | null
   bytes: number
   blocks: BlockSet
+  /** Resume packs among them, by their heads. */
+  packs: string[]
 }
 
 export async function composePins(node: FleetNode): Promise<Pins> {
@@ -46,9 +48,9 @@ export async function composePins(node: FleetNode): Promise<Pins> {
       count: end - start
     }))
   }))
-  const name = pinned.map(({ info, annex }) => {
+  const name = pinned.map(({ info, annex, packs }) => {
     const map = annex === null ? '' : `${annex.log.toString('hex')}/${annex.block}`
-    return `${info.version.toString('hex')}${map}`
+    return [info.version.toString('hex'), map, ...packs].join('+')
   })
   return { name: name.join(), logs: table.logs, entries }
 }
@@ -87,10 +89,18 @@ async function pinsOf(node: FleetNode, infos: VersionInfo[]): Promise<Pinned[]> 
     const blocks = new BlockSet()
     blocks.addAll(marker.needed)
     blocks.removeAll(before)
+    const packs = pinned.length === 0 ? await addPacks(node, info, blocks) : []
     const bytes = await sizeOf(node, blocks)
-    pinned.push({ info, rank: pinned.length, annex, bytes, blocks })
+    pinned.push({ info, rank: pinned.length, annex, bytes, blocks, packs })
   }
   return pinned
+}
+
+/** Of a parcel's newest version: a resume from a cache starts with them. */
+async function addPacks(node: FleetNode, info: VersionInfo, blocks: BlockSet): Promise<string[]> {
+  const packs = await node.packs.whole(info)
+  for (const pack of packs) for (const block of pack.blocks) blocks.add(pack.log, block)
+  return packs.map((pack) => `${pack.log.toString('hex')}/${pack.blocks[0]}`)
 }
 
 /** Numbers logs as they are first named. */
