@@ -385,6 +385,7 @@ export class Fetcher implements BlockFetcher {
 
   #unparkAll(): void {
     for (const watch of this.#watches.values()) this.#blocks.unpark(watch)
+    this.#schedule() // others wait for room at a source that fell silent
   }
 
   #violation(source: Source, what: string): void {

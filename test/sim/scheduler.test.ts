@@ -10,10 +10,12 @@ import { SimNet, type ServerOptions } from './sim-net.ts'
 const MBIT = 125
 const SEGMENT = 64 * 1024
 const HOUR_MS = 3_600_000
+/** Worlds that found something: bulk that waited for room at a source that fell silent. */
+const FAILED_ONCE = [822_585_883]
 
 test('random worlds: all arrives, nothing is asked twice, what is under way stays bounded', async (t) => {
   const seeds = worldSeeds()
-  t.comment(`seeds ${seeds[0]} to ${seeds.at(-1)}`)
+  t.comment(`seeds up to ${seeds.at(-1)}`)
   for (const seed of seeds) {
     const problem = await randomWorld(seed)
     if (problem !== null) t.fail(`seed ${seed}: ${problem}`)
@@ -224,5 +226,6 @@ function abortAfter(net: SimNet, ms: number): AbortController {
 function worldSeeds(): number[] {
   if (process.env['SEED'] !== undefined) return [Number(process.env['SEED'])]
   const first = new Random().seed
-  return Array.from({ length: Number(process.env['SIM_SEEDS'] ?? 40) }, (_, i) => first + i)
+  const some = Array.from({ length: Number(process.env['SIM_SEEDS'] ?? 40) }, (_, i) => first + i)
+  return [...FAILED_ONCE, ...some]
 }
