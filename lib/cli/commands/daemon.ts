@@ -1,4 +1,3 @@
-import { createLogger } from '../../base/logger.ts'
 import { HyperparcelError } from '../../base/errors.ts'
 import type { DaemonStatus } from '../../daemon/api.ts'
 import type { CliCommand, Outcome } from '../command.ts'
@@ -17,6 +16,7 @@ const run: CliCommand = {
     const paths = await context.paths()
     // Loaded here: no other command needs the whole daemon in memory.
     const { runDaemon } = await import('../../daemon/run.ts')
+    const { createLogger } = await import('../../base/logger.ts')
     await runDaemon({
       paths,
       network: networkParams(options),

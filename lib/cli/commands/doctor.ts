@@ -1,6 +1,5 @@
 import { EXIT } from '../../base/errors.ts'
 import { able, type Check } from '../../base/check.ts'
-import { examineDevice } from '../../daemon/doctor.ts'
 import type { CliCommand } from '../command.ts'
 import { printable } from '../ui/format.ts'
 
@@ -18,6 +17,8 @@ export const doctor: CliCommand = {
     'Checks the VMM, KVM, FUSE, the network, the clock and the space. Needs no daemon and changes nothing. Ends with 1 when something is missing.',
   example: 'hyperparcel doctor',
   async run(context) {
+    // Loaded here: no other command needs to know of VMMs.
+    const { examineDevice } = await import('../../daemon/doctor.ts')
     const checks = await examineDevice(context.home)
     const lines = checks.flatMap((check) => {
       const line = `${SIGNS[check.state]} ${check.name}: ${printable(check.found)}`
