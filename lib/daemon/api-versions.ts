@@ -217,6 +217,8 @@ export interface StatsResult {
     /** Those for something that the resume pack has, and how long they waited. */
     faults_in_pack: number
     faults_in_pack_ms: number
+    /** Of device state and of the resume pack up to an answer; null without a pack. */
+    answer_bytes: number | null
   }[]
   /** On a cache; `parcels` and `versions` are then those that it holds, `bytes_packed` what they take. */
   caches?: CacheRow[]

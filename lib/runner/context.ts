@@ -139,6 +139,12 @@ export class Context {
     this.ahead.bytesNew = this.ahead.bytesStored = 0
   }
 
+  /** Bytes of device state and of the pack up to an answer, as far as they have come; null without a pack. */
+  get answerBytes(): number | null {
+    if (this.pack === null || this.version === null) return null
+    return this.pack.answerBytes + (this.version.record.state?.bytes ?? 0)
+  }
+
   /** Opens the local store anew, to read blocks that came since. */
   async refresh(): Promise<void> {
     await this.#local.refresh()

@@ -158,6 +158,11 @@ export interface RunnerStatus {
   writable: boolean
   start: StartResult | null
   memoryBytes: number
+  /**
+   * What no resume could do without: bytes of device state and of the pack's segments up to an answer, as far as they
+   * have come. Null without a pack.
+   */
+  answerBytes: number | null
 }
 
 /** Daemon asks, runner answers. */

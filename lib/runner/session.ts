@@ -156,7 +156,8 @@ export class Session {
       aheadBytes: vm?.bytesAhead ?? 0,
       writable: this.#served?.volumes.writable ?? vm !== null,
       start: vm?.start ?? null,
-      memoryBytes: vm?.memoryBytes ?? 0
+      memoryBytes: vm?.memoryBytes ?? 0,
+      answerBytes: context === null ? null : context.answerBytes
     }
   }
 

@@ -18,7 +18,7 @@ import {
 import { writeChunkId } from '../chunk/ids.ts'
 import { openSegment, openSegmentIds, type LogKeys } from '../chunk/segment.ts'
 import { KIND } from '../format/sealed.ts'
-import type { PackIndex } from '../parcel/pack-index.ts'
+import { answerSegments, type PackIndex } from '../parcel/pack-index.ts'
 
 /** Segments asked for ahead at once. */
 const AHEAD = 16
@@ -47,6 +47,8 @@ interface Arrived {
 
 export class PackSource {
   readonly index: PackIndex
+  /** Sealed bytes of the segments up to an answer, as far as they have come. */
+  answerBytes = 0
   readonly #opts: PackSourceOptions
   readonly #here: (Arrived | null)[]
   /** Segments that have come, in memory or used up. */
@@ -169,6 +171,7 @@ export class PackSource {
       return false
     }
     this.#arrived.add(segment)
+    if (segment < answerSegments(this.index.head)) this.answerBytes += sealed.byteLength
     return true
   }
 

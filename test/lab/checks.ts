@@ -31,6 +31,10 @@ const WAITING = 0.1
 const BULK = 0.93
 /** Demand fetch may take that much longer than its misses and bytes explain. */
 const EXPLAINED = 1.2
+/** A resume with a pack may take that much longer than the link needs for what it cannot do without. */
+const LIMIT = 1.4
+/** At these rates the link is what counts, megabits a second. */
+const LIMIT_MBPS = [1, 10]
 
 export function checksOf(rows: LabRow[]): Check[] {
   return rows.flatMap((row) => {
@@ -54,6 +58,12 @@ export function checksOf(rows: LabRow[]): Check[] {
       checks.push(
         atMost(name, row.faults_interactive, peer, 'a tenth of those of demand', 'faults')
       )
+    }
+    if (policy === 'working-set' && LIMIT_MBPS.includes(mbps) && row.answer_bytes !== null) {
+      const ms = (row.answer_bytes * 8) / (mbps * 1000) + 2 * row.rtt_ms
+      const what = '1.4 x (state and what is touched / rate + 2 round trips)'
+      const name = `working-set-${mbps}-limit`
+      checks.push(atMost(name, row.interactive_ms, Math.round(LIMIT * ms), what, 'ms'))
     }
     const slowdown = SLOWDOWN[policy]?.[mbps]
     if (slowdown !== undefined && row.slowdown !== null) {

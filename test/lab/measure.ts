@@ -31,6 +31,8 @@ export interface Sample {
   stalled_interactive_ms: number
   faults: number
   stalled_ms: number
+  /** Device state and what was touched up to the answer, as stored; null without a pack. */
+  answer_bytes: number | null
   /** From `suspend` at home until the office had all of the new version. */
   travel_ms: number | null
   /** Megabits a second at which all of it came before, and those of TCP just before that. */
@@ -147,6 +149,7 @@ async function resumeAndWork(
       stalled_interactive_ms: answered.stalledMs,
       faults: after.faults,
       stalled_ms: after.stalledMs,
+      answer_bytes: answered.answerBytes,
       travel_ms: null,
       bulk: null,
       trace: result.trace
@@ -160,13 +163,15 @@ interface Counters {
   bytes: number
   faults: number
   stalledMs: number
+  answerBytes: number | null
 }
 
 async function counters(device: Device): Promise<Counters> {
   const { running } = (await device.run<Result<'stats'>>('stats')).result
   const { bytes_received: bytes } = await device.status() // from all peers, those that are gone too
   const run = running.find(({ parcel }) => parcel === PARCEL)
-  return { bytes, faults: run?.faults ?? 0, stalledMs: run?.stalled_ms ?? 0 }
+  const { faults = 0, stalled_ms: stalledMs = 0, answer_bytes: answerBytes = null } = run ?? {}
+  return { bytes, faults, stalledMs, answerBytes }
 }
 
 function tell(timeline: Timeline, place: string, what: string, sample: Sample): void {

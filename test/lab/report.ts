@@ -24,6 +24,7 @@ export interface LabRow {
   stalled_interactive_ms: number
   faults: number
   stalled_ms: number
+  answer_bytes: number | null
   travel_ms: number | null
   /** Megabits a second: all of the version fetched before, and TCP just before that. */
   bulk_mbps: number | null
@@ -78,6 +79,7 @@ function rowOf({ policy, mbps, rttMs, samples }: Measured, local: Sample[]): Lab
   const workloadMs = worked ? middle((sample) => sample.workload_ms!) : null
   const localMs = local.length === 0 ? null : median(local.map(({ workload_ms }) => workload_ms!))
   const bulks = samples.flatMap(({ bulk }) => (bulk === null ? [] : [bulk]))
+  const packed = samples.every(({ answer_bytes }) => answer_bytes !== null)
   const travelled = samples.every(({ travel_ms }) => travel_ms !== null)
   return {
     policy,
@@ -95,6 +97,7 @@ function rowOf({ policy, mbps, rttMs, samples }: Measured, local: Sample[]): Lab
     stalled_interactive_ms: middle((sample) => sample.stalled_interactive_ms),
     faults: middle((sample) => sample.faults),
     stalled_ms: middle((sample) => sample.stalled_ms),
+    answer_bytes: packed ? middle((sample) => sample.answer_bytes!) : null,
     bulk_mbps: bulks.length === 0 ? null : median(bulks.map(({ mbps }) => mbps)),
     tcp_mbps: bulks.length === 0 ? null : median(bulks.map(({ tcp_mbps }) => tcp_mbps)),
     travel_ms: travelled ? middle((sample) => sample.travel_ms!) : null,

@@ -129,7 +129,8 @@ async function running(
       faults: runner.host.remote.faults,
       stalled_ms: Math.round(runner.host.remote.stalledMs),
       faults_in_pack: runner.host.packReads.faults,
-      faults_in_pack_ms: Math.round(runner.host.packReads.stalledMs)
+      faults_in_pack_ms: Math.round(runner.host.packReads.stalledMs),
+      answer_bytes: status?.answerBytes ?? null
     })
   }
   return found

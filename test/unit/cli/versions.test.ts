@@ -236,7 +236,8 @@ test('stats as text', async (t) => {
           faults: 3,
           stalled_ms: 120,
           faults_in_pack: 0,
-          faults_in_pack_ms: 0
+          faults_in_pack_ms: 0,
+          answer_bytes: null
         }
       ]
     })

@@ -16,6 +16,7 @@ const SAMPLE: Sample = {
   stalled_interactive_ms: 7000,
   faults: 300,
   stalled_ms: 9000,
+  answer_bytes: null,
   travel_ms: null,
   bulk: null,
   trace: {}
@@ -53,6 +54,12 @@ test('checks say what is met', (t) => {
     { policy: 'demand', mbps: 10, rttMs: 20, samples: [SAMPLE] },
     { policy: 'hoarded', mbps: 10, rttMs: 20, samples: [SAMPLE] },
     {
+      policy: 'working-set',
+      mbps: 10,
+      rttMs: 20,
+      samples: [{ ...SAMPLE, answer_bytes: 5_000_000 }]
+    },
+    {
       policy: 'hoarded',
       mbps: 100,
       rttMs: 20,
@@ -63,6 +70,8 @@ test('checks say what is met', (t) => {
   t.is(ratios['demand-10-answer'], 1.875)
   // 100 x 20 ms + 5 MB at 10 Mb/s = 6 s
   t.is(ratios['demand-10-explained'], 0.9)
+  // 1.4 x (5 MB at 10 Mb/s + 40 ms) = 5656 ms
+  t.is(ratios['working-set-10-limit'], Number((5656 / SAMPLE.interactive_ms).toFixed(3)))
   t.is(ratios['hoarded-10-slowdown'], 0.927)
   t.is(ratios['bulk-100'], 0.8)
   t.ok(renderReport(made).includes('open'))
