@@ -150,7 +150,7 @@ async function images(directory: string): Promise<Record<string, string>> {
     dense: raw,
     sparse,
     odd: await rawImage(at('odd.img'), 2 * MIB + 1234, scattered(random, 2 * MIB + 1234, 9)),
-    tiny: await rawImage(at('tiny.img'), 1, [{ offset: 0, data: Buffer.from('x') }]),
+    tiny: await rawImage(at('tiny.img'), 1, [{ offset: 0, data: Buffer.of(1) }]),
     zeros: await rawImage(at('zeros.img'), 10 * MIB, []),
     'qcow2-compressed': at('compressed.qcow2'),
     'qcow2-sparse': at('sparse.qcow2')
