@@ -33,6 +33,8 @@ const QUIET_MS = 700
 const QUIET_MS_MAX = 10_000
 /** An answer has ended when the console said nothing for that long. */
 const ANSWER_MS = 300
+/** Typed again when the console said nothing for that long. */
+const AGAIN_MS = 1000
 const CLOCK_MS_MAX = 10_000
 /** Typed one after the other: a shell answers the first with its prompt, and runs something for the second. */
 const TYPED = ['\r', 'echo\r']
@@ -132,7 +134,7 @@ class Rehearsal {
   async #watch(vm: Vm, serial: string): Promise<Recording> {
     const console = await Console.open(serial)
     try {
-      await this.#quiet()
+      // At once, as whoever resumes does: what the guest touches before it is asked counts as needed for an answer.
       for (const keys of TYPED) await this.#type(console, keys)
       const answered = this.#trace.size
       await vm.pressKey()
@@ -147,9 +149,15 @@ class Rehearsal {
 
   async #type(console: Console, keys: string): Promise<void> {
     const before = console.bytes
+    console.lastMs = performance.now()
     console.type(keys)
     const end = performance.now() + QUIET_MS_MAX
+    let again = performance.now() + AGAIN_MS
     while (performance.now() < end) {
+      if (console.bytes === before && performance.now() > again) {
+        console.type(keys) // the first bytes after a resume may get lost
+        again += AGAIN_MS
+      }
       const silentMs = performance.now() - console.lastMs
       if (console.bytes > before && silentMs > ANSWER_MS) return
       if (console.bytes === before && this.#quietMs > 2 * QUIET_MS && silentMs > 2 * QUIET_MS)
@@ -198,7 +206,6 @@ class Console {
   }
 
   type(keys: string): void {
-    this.lastMs = performance.now()
     this.#socket.write(keys)
   }
 

@@ -105,6 +105,9 @@ export class VmSession {
       if (this.#params.restore) {
         await this.#vm.restoreState(Readable.from(this.#context.version!.state()))
         trace.mark('state')
+        // Before that an answer would wait for one page after the other, while the guest's timers call for others.
+        await this.#context.pack?.answerable(starting.signal)
+        trace.mark('answerable')
       }
       starting.signal.throwIfAborted()
       this.#starting = null

@@ -7,6 +7,7 @@
  *   does who waited for long, because its only source may be gone.
  * - Memory is bounded: a pack holds at most 32 MiB, and a segment is let go when all of its chunks were used.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../base/errors.ts'
 import {
@@ -24,6 +25,9 @@ import { answerSegments, type PackIndex } from '../parcel/pack-index.ts'
 const AHEAD = 16
 /** Then a reader goes another way, too. */
 const PATIENCE_MS = 5000
+const HOLD_MS_MAX = 30_000
+const HOLD_IDLE_MS = 3000
+const HOLD_POLL_MS = 10
 
 export interface PackSourceOptions {
   index: PackIndex
@@ -89,6 +93,26 @@ export class PackSource {
 
   get arrived(): number {
     return this.#arrived.size
+  }
+
+  /**
+   * Resolves when the part up to an answer has come. Does not wait for what does not come: nothing for `HOLD_IDLE_MS`, nor
+   * longer than `HOLD_MS_MAX`.
+   */
+  async answerable(signal: AbortSignal): Promise<void> {
+    const wanted = answerSegments(this.index.head)
+    const end = performance.now() + HOLD_MS_MAX
+    let arrived = -1
+    let idleAt = 0
+    for (let next = 0; !this.#ended && !signal.aborted; await sleep(HOLD_POLL_MS)) {
+      while (this.#arrived.has(next)) next++
+      const now = performance.now()
+      if (next >= wanted || now > end) return
+      if (this.#arrived.size > arrived) {
+        arrived = this.#arrived.size
+        idleAt = now + HOLD_IDLE_MS
+      } else if (now > idleAt) return
+    }
   }
 
   end(): void {

@@ -22,7 +22,7 @@ import { until } from './until.ts'
 /** Programs that a device runs, by a word that only their arguments have. */
 const PROCESSES = {
   daemon: '\0daemon\0run\0',
-  runner: '/runner/main.js\0',
+  runner: '/runner/main.js',
   qemu: 'qemu-system-x86_64\0',
   nbdfuse: 'nbdfuse\0',
   'qemu-img': 'qemu-img\0'

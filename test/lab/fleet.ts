@@ -24,6 +24,8 @@ const POLL_MS = 50
 /** Until what a fresh Debian still has to do is done. */
 const SETTLE_MS = 20_000
 const SETTLE_SMALL_MS = 2000
+/** What two devices tell each other first. */
+const SETTLED_MS = 3000
 const IPERF_START_MS = 1000
 
 export interface Stage {
@@ -124,6 +126,19 @@ export class LabFleet {
       return parcels.some((parcel) => parcel.name === PARCEL && (parcel.version ?? 0) > 1)
     })
     return office
+  }
+
+  /**
+   * That link, and a fresh connection over it: one that knew another link goes on for ten seconds as if it were the old
+   * one, which nobody who comes to the office sees.
+   */
+  async linkAnew(device: Device, shape: Shape): Promise<void> {
+    await device.run('daemon', 'stop')
+    device.close()
+    await this.link(shape)
+    await device.run('ls')
+    await this.connected(device)
+    await this.#sleep(SETTLED_MS)
   }
 
   async connected(device: Device): Promise<void> {

@@ -97,11 +97,11 @@ async function prepare(
     await console.ready(ANSWER_MS)
     await sleep(USE_MS)
     console.close()
-    await fleet.link(shape)
+    await fleet.linkAnew(office, shape)
     travelMs = Math.round((await push()).wallMs)
   }
-  await fleet.link(before === 'all' ? null : shape)
-  if (before !== 'all') await fleet.connected(office)
+  if (before === 'all') await fleet.link(null)
+  else if (before !== 'pushed') await fleet.linkAnew(office, shape)
   return { travelMs, bulk }
 }
 
@@ -111,9 +111,8 @@ async function hoard(fleet: LabFleet, office: Device, shape: Shape): Promise<Sam
     await fetch()
     return null
   }
-  await fleet.link(shape)
+  await fleet.linkAnew(office, shape)
   const tcp = await fleet.tcpRate()
-  await fleet.connected(office)
   const { result, wallMs } = await fetch()
   await fleet.link('fast')
   const mbps = (result.bytes_fetched * 8) / 1000 / wallMs

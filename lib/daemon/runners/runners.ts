@@ -19,6 +19,7 @@ import { forgetBad } from '../versions/repair.ts'
 import { RunnerHost } from './runner-host.ts'
 import type { RunnerProcess } from './runner-process.ts'
 import { connectRunner, startRunner } from './runner-process.ts'
+import { Standby } from './standby.ts'
 import type { OpenedPack } from '../packs/packs.ts'
 import type { OpenedVersion } from '../versions/versions.ts'
 import { commitParams } from '../versions/heads.ts'
@@ -56,9 +57,14 @@ export class Runners {
   readonly #byParcel = new Map<string, Runner>()
   readonly #readers = new Set<Runner>()
   readonly #starting = new Set<string>()
+  readonly #standby: Standby
 
   constructor(node: FleetNode) {
     this.#node = node
+    this.#standby = new Standby({
+      directory: node.paths.run,
+      wanted: () => this.#isIdle() && node.registry.parcels().length > 0
+    })
   }
 
   /** The runner of a parcel that runs or is served here. */
@@ -129,9 +135,21 @@ export class Runners {
   async #launch(parcel: Buffer, purpose: RunnerPurpose, directory: string): Promise<Runner> {
     const log = path.join(this.#node.stateDirectory(parcel), 'runner.log')
     const { runner, handlers } = this.#prepare(parcel, purpose, directory)
-    runner.process = await startRunner(directory, log, handlers)
+    const standby = purpose === 'vm' ? this.#standby : null
+    if (standby === null) this.#standby.drop()
+    try {
+      runner.process = await startRunner(directory, log, handlers, standby)
+    } catch (err) {
+      this.#standby.plan()
+      throw err
+    }
     this.#keep(runner)
     return runner
+  }
+
+  /** Nothing runs, and nothing is about to. */
+  #isIdle(): boolean {
+    return this.#byParcel.size === 0 && this.#readers.size === 0 && this.#starting.size === 0
   }
 
   /**
@@ -238,6 +256,8 @@ export class Runners {
       this.#node.logger.info({ pid: status.pid, state: status.state }, 'Found a runner again')
       this.#onevent(runner, status)
     }
+    this.#node.registry.on('update', () => this.#standby.plan())
+    this.#standby.plan()
   }
 
   /** Leaves the runners to the next daemon. */
@@ -245,6 +265,7 @@ export class Runners {
     for (const runner of this.list()) runner.process.channel.close()
     this.#byParcel.clear()
     this.#readers.clear()
+    await this.#standby.close()
   }
 
   #prepare(
@@ -304,6 +325,7 @@ export class Runners {
     this.#readers.delete(runner)
     const id = runner.parcel.toString('hex')
     if (this.#byParcel.get(id) === runner) this.#byParcel.delete(id)
+    this.#standby.plan()
   }
 
   #onevent(runner: Runner, status: RunnerStatus): void {

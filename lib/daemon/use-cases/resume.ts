@@ -1,4 +1,5 @@
 /** resume: the lease, the version, a runner, a VM. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import safetyCatch from 'safety-catch'
 import { HyperparcelError } from '../../base/errors.ts'
 import { Trace } from '../../base/trace.ts'
@@ -25,6 +26,8 @@ import { takeLease } from './take-lease.ts'
 
 /** How long news of the logs that a version needs may take after the version itself. */
 const NEWS_MS = 15_000
+/** Whoever resumes waits for an answer first, and this device has better to do meanwhile. */
+const ANSWER_MS = 5000
 
 export async function resume(
   node: FleetNode,
@@ -72,7 +75,7 @@ export async function resume(
     runner.ending = false
     runner.status = await runner.process.call('status', null)
     if (params.fetch !== 'demand' && params.offline !== true) {
-      void (stream?.done ?? Promise.resolve()).then(() => completeLater(node, parcel, info))
+      void completeLater(node, parcel, info, stream?.done ?? Promise.resolve()) // never rejects
     }
     return {
       parcel: parcel.name,
@@ -241,20 +244,26 @@ function packFacts({ index, isLocal }: OpenedPack) {
   }
 }
 
-/** The rest of the version, in the background: while the guest itself needs something, next to nothing of it. */
-function completeLater(node: FleetNode, parcel: ParcelInfo, info: VersionInfo): void {
+/** The rest of the version, in the background: not before an answer, and while the guest itself needs something, next to nothing of it. */
+async function completeLater(
+  node: FleetNode,
+  parcel: ParcelInfo,
+  info: VersionInfo,
+  streamed: Promise<void>
+): Promise<void> {
   const signal = node.closingSignal
   const pace = () => makeWay(node, signal)
   const reach = { priority: 'hoard', signal, pace } as const
   const of = { parcel: parcel.name, version: info.number, why: 'resume' }
-  node.transfers
-    .during(of, (transfer) =>
+  try {
+    await Promise.all([streamed, sleep(ANSWER_MS, undefined, { signal })])
+    const blocks = await node.transfers.during(of, (transfer) =>
       node.versions.complete(info, reach, {}, (progress) => void transfer.report(progress))
     )
-    .then(async (blocks) => {
-      if (blocks === 0) return
-      await node.store.flush()
-      node.orderCalls.tellHeld(info)
-    })
-    .catch(safetyCatch)
+    if (blocks === 0) return
+    await node.store.flush()
+    node.orderCalls.tellHeld(info)
+  } catch (err) {
+    safetyCatch(err)
+  }
 }
