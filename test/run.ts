@@ -5,8 +5,8 @@
  * `N passed, N failed`. Counted are tests, not assertions. A file that crashes, hangs, or ends early counts as one
  * failure.
  *
- * Whole devices share two cores with other tests: up to three such files that failed run once more when nothing else
- * does, and only that run counts. Both are shown, and the last lines name them as unsteady.
+ * Whole devices and races share two cores with other tests: up to three files that failed run once more when nothing
+ * else does, and only that run counts. Both are shown, and the last lines name them as unsteady.
  */
 import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
@@ -99,7 +99,7 @@ async function runAll(queue: string[], jobs: number): Promise<void> {
 
 async function runFailedAgain(): Promise<void> {
   const files = [...failures.keys()]
-  if (files.length > SECOND_RUNS_MAX || !files.every((file) => file.startsWith(WHOLE))) return
+  if (files.length > SECOND_RUNS_MAX) return
   for (const file of files) {
     const first = failures.get(file)!
     totals.passed -= first.passed

@@ -5,8 +5,8 @@
 import type { Blocks } from './blocks.ts'
 import type { FetchJob, LogWatch, WantedBlock } from './watch.ts'
 
-/** Blocks of one job that are queued or asked for at a time: a whole resume pack, so that what was asked later stays behind it. */
-const JOB_WINDOW = 520
+/** Blocks of one job that are queued or asked for at a time. */
+const JOB_WINDOW = 128
 
 export class Jobs {
   readonly #blocks: Blocks

@@ -86,9 +86,8 @@ export class VmSession {
       await this.#openVolumes()
       trace.mark('volumes')
       const { runDirectory } = this.#context.params
-      const serial = path.join(runDirectory, 'serial.sock')
-      const vnc = path.join(runDirectory, 'vnc.sock')
-      const vmDirectory = path.join(runDirectory, 'vm')
+      const inRun = (name: string) => path.join(runDirectory, name)
+      const [serial, vnc, vmDirectory] = ['serial.sock', 'vnc.sock', 'vm'].map(inRun)
       await mkdir(vmDirectory, { recursive: true, mode: 0o700 })
       this.#vm = await this.#driver.launch({
         machine: this.#params.machine,
@@ -105,7 +104,6 @@ export class VmSession {
       if (this.#params.restore) {
         await this.#vm.restoreState(Readable.from(this.#context.version!.state()))
         trace.mark('state')
-        // Before that an answer would wait for one page after the other, while the guest's timers call for others.
         await this.#context.pack?.answerable(starting.signal)
         trace.mark('answerable')
       }
@@ -113,16 +111,15 @@ export class VmSession {
       this.#starting = null
       await this.#vm.cont()
       trace.mark('running')
-      this.#ahead = new StoreAhead(this.#context, this.volumes.values(), {
-        freeBytesMin: 2 * this.memoryBytes
-      })
+      const freeBytesMin = 2 * this.memoryBytes
+      this.#ahead = new StoreAhead(this.#context, this.volumes.values(), { freeBytesMin })
       const vm = this.#vm
       this.#writeBack = new WriteBack(() => this.#syncMemory(vm))
       this.#change('running', null)
       this.#space.start()
       const booted = !this.#params.restore
-      const clock = booted ? 'booted' : 'pending'
-      this.start = { vnc, serial, volumes: this.#exports.uris(), booted, clock, trace: trace.steps }
+      const [volumes, clock] = [this.#exports.uris(), booted ? 'booted' : 'pending'] as const
+      this.start = { vnc, serial, volumes, booted, clock, trace: trace.steps }
       if (!booted) void this.#setClock(this.#vm, this.start) // never rejects
       return this.start
     } catch (err) {

@@ -96,7 +96,8 @@ export class PackSource {
   }
 
   /**
-   * Resolves when the part up to an answer has come. Does not wait for what does not come: nothing for `HOLD_IDLE_MS`, nor
+   * Resolves when the part up to an answer has come: CPUs that ran before would wait for page after page, and the guest's
+   * timers would call for more meanwhile. Does not wait for what does not come: nothing for `HOLD_IDLE_MS`, nor
    * longer than `HOLD_MS_MAX`.
    */
   async answerable(signal: AbortSignal): Promise<void> {

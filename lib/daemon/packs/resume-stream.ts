@@ -43,22 +43,25 @@ export class ResumeStream {
     const { fetcher } = this.#node.network
     const opts = { priority: PRIORITY, signal } as const
     const opened = await this.#node.versions.open(this.info, { priority: 'demand', signal })
-    const fetches: Promise<void>[] = []
-    const want = (log: Buffer, blocks: number[]) => {
+    const want = (log: Buffer, blocks: number[]): Promise<void> => {
       const fetched = blocks.length === 0 ? Promise.resolve() : fetcher.fetch(log, blocks, opts)
       fetched.catch(safetyCatch)
-      fetches.push(fetched)
+      return fetched
     }
     const { state } = opened.record
-    if (state !== null) {
-      want(opened.record.logs[state.log].key, range(state.firstBlock, state.blocks))
-    }
+    const blocks = state === null ? [] : range(state.firstBlock, state.blocks)
+    const device = state === null ? null : want(opened.record.logs[state.log].key, blocks)
     const pack = usePack && state !== null ? await this.#open(opened, signal) : null
-    const first = pack === null ? 0 : answerSegments(pack.index.head) + 1
-    if (pack !== null) want(pack.annex.log, pack.blocks.slice(0, first))
-    want(this.info.log, mapBlocks(this.info, opened))
-    if (pack !== null) want(pack.annex.log, pack.blocks.slice(first))
-    return { pack, fetches: Promise.all(fetches).then(() => {}) }
+    const fetchAll = async () => {
+      const first = pack === null ? 0 : answerSegments(pack.index.head) + 1
+      // Jobs under way at once share the link, so what comes later is not asked for before.
+      if (pack !== null) await want(pack.annex.log, pack.blocks.slice(0, first))
+      const rest = pack === null ? null : want(pack.annex.log, pack.blocks.slice(first))
+      await Promise.all([device, want(this.info.log, mapBlocks(this.info, opened)), rest])
+    }
+    const fetches = fetchAll()
+    fetches.catch(safetyCatch)
+    return { pack, fetches }
   }
 
   /** Null where all of the version is stored here, and the pack is not. */
