@@ -16,6 +16,9 @@ import { COMPRESSION, type Compressed } from './compress.ts'
 import { corrupt, decompressSource, sourceBuffer } from './decompress.ts'
 import { associatedData } from './place.ts'
 
+/** The seal of no data at all, in the place of data that is not here. */
+const NO_DATA = Buffer.alloc(TAG_BYTES)
+
 /** The keys of one log, derived from its parcel's key (`lib/fleet`). */
 export interface LogKeys {
   /** Opens the chunk ids of segments. */
@@ -64,6 +67,11 @@ export function openSegmentIds(
   const ids = Buffer.allocUnsafe(s.chunks * CHUNK_ID_BYTES)
   open(ids, s.nonce, s.sealedIds, associatedData(block, SEGMENT_HEADER_BYTES, log, index), idKey)
   return ids
+}
+
+/** The chunk ids of a segment of which only the head is here (`segmentHead`). Throws as `openSegmentIds`. */
+export function openHeadIds(head: Buffer, log: Buffer, index: number, idKey: Buffer): Buffer {
+  return openSegmentIds(Buffer.concat([head, NO_DATA]), log, index, idKey)
 }
 
 /**

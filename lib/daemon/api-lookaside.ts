@@ -2,7 +2,7 @@
 import type { Method, MethodRules, Named } from './api.ts'
 
 export interface LookasideApi {
-  /** Uses a stick from now on. `PATH_UNUSABLE`. */
+  /** Uses a stick, an image, or a directory of files from now on. `PATH_UNUSABLE`. */
   'lookaside.add': Method<{ path: string }, LookasideRow>
   /** A copy of the parcel's newest version on a medium. `PATH_UNUSABLE`, `STICK_BUSY`, `DISK_FULL`, `DATA_UNREACHABLE`. */
   'lookaside.fill': Method<Named & { path: string }, LookasideFilled>
@@ -16,15 +16,15 @@ export type LookasideState = 'ready' | 'absent' | 'damaged'
 export interface LookasideRow {
   path: string
   /** Null where it is not there. */
-  kind: 'stick' | null
+  kind: 'stick' | 'image' | 'directory' | null
   state: LookasideState
   /** Plugged in, not named by the user. */
   auto: boolean
   /** On a stick: what it holds all of. */
   parcels: { parcel: string; version: number }[]
-  /** That it holds of this fleet's. */
+  /** Stick: that it holds of this fleet's; image: the size of the file; directory: 0. */
   bytes: number
-  /** Blocks that were used from it since the daemon started, and their bytes. */
+  /** Blocks of a stick, or segments out of an image or a directory, that were used since the daemon started; bytes of them. */
   hits: number
   bytes_used: number
   note: string | null

@@ -249,6 +249,8 @@ export interface ResumeResult {
   booted: boolean
   resume_ms: number
   bytes_fetched: number
+  /** Of chunks that were found in images and directories nearby. */
+  bytes_nearby: number
   /** What came from whom meanwhile, for other transfers too. */
   sources: ByteShare[]
   vnc: string

@@ -28,6 +28,7 @@ import { AtHand } from './packs/at-hand.ts'
 import { Packs } from './packs/packs.ts'
 import { Rehearsals } from './packs/rehearsals.ts'
 import { LowSpaceWatch } from './pruning/low-space.ts'
+import { SegmentIds } from './runners/segment-ids.ts'
 import { Lookaside } from './lookaside/lookaside.ts'
 import { PeerApi } from './peers/peer-api.ts'
 import { Follower } from './orders/follower.ts'
@@ -84,6 +85,7 @@ export class FleetNode extends ReadyResource {
   readonly atHand = new AtHand(this)
   readonly peerApi: PeerApi
   readonly lookaside: Lookaside
+  readonly segmentIds = new SegmentIds(this)
   readonly pins: PinPublisher
   /** While blocks are being dropped, this device vouches for no version. */
   evicting = false
@@ -121,6 +123,7 @@ export class FleetNode extends ReadyResource {
     this.follower = new Follower(this)
     this.sources.add(() => peerSources(this))
     this.sources.add(() => nearbySources(this.lookaside))
+    this.sources.add(() => this.segmentIds.counts())
     this.pins = new PinPublisher(this)
     this.contradictions = new Contradictions({
       directory: paths.contradictions,

@@ -44,6 +44,19 @@ export function writeSegmentHeader(
   block.writeUInt16LE(0, 10)
 }
 
+/**
+ * The part of a block that names its chunk ids, sealed: all before the data; null when it is no segment. Without the data
+ * it is worth nothing to who has no id key.
+ */
+export function segmentHead(block: Buffer): Buffer | null {
+  try {
+    const { sealedData } = layoutSegment(block)
+    return block.subarray(0, block.byteLength - sealedData.byteLength)
+  } catch {
+    return null
+  }
+}
+
 /** Cuts a block into its parts, without copying. Throws `FORMAT_INVALID` when it is no segment. */
 export function layoutSegment(block: Buffer, wanted: number = KIND.SEGMENT): SegmentLayout {
   const { kind, keyEpoch } = readBlockHeader(block)

@@ -24,6 +24,8 @@ export interface Looked {
   /** Null where nothing is there. */
   kind: LookKind | null
   sticks: StickInfo[]
+  /** Of an image file. */
+  bytes: number
   /** Folders that other fleets filled. */
   foreign: number
   /** What is wrong with it. */

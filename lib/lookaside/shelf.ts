@@ -39,9 +39,9 @@ export class Shelf {
   }
 
   async #lookAt(at: string): Promise<Looked> {
-    const looked: Looked = { path: at, kind: null, sticks: [], foreign: 0, note: null }
+    const looked: Looked = { path: at, kind: null, sticks: [], bytes: 0, foreign: 0, note: null }
     const found = await stat(at)
-    if (found.isFile()) return { ...looked, kind: 'image' }
+    if (found.isFile()) return { ...looked, kind: 'image', bytes: found.size }
     const directory = path.basename(at) === STICK_DIRECTORY ? at : path.join(at, STICK_DIRECTORY)
     const folders = await foldersIn(directory).catch((err: unknown) => {
       if ((err as NodeJS.ErrnoException).code === 'ENOENT') return null
@@ -97,5 +97,5 @@ function infoOf({ folder, stamp, index, bad, bytes }: Stick): StickInfo {
 function absent(at: string, err: unknown): Looked {
   const { code, message } = err as NodeJS.ErrnoException
   const gone = ['ENOENT', 'ENOTDIR', 'ENODEV', 'EIO', 'ENXIO'].includes(code ?? '')
-  return { path: at, kind: null, sticks: [], foreign: 0, note: gone ? null : message }
+  return { path: at, kind: null, sticks: [], bytes: 0, foreign: 0, note: gone ? null : message }
 }

@@ -5,4 +5,6 @@ export interface BlockReader {
    * Calls `onmissing` once when peers have to be waited for, where it can tell.
    */
   read(logNumber: number, blocks: number[], onmissing?: () => void): Promise<Buffer[]>
+  /** Which of them are stored here, where it can tell. */
+  stored?(logNumber: number, blocks: number[]): Promise<boolean[]>
 }

@@ -70,6 +70,12 @@ export class BlockSource implements BlockReader {
     return found as Buffer[]
   }
 
+  async stored(logNumber: number, blocks: number[]): Promise<boolean[]> {
+    const log = this.#logs.keyOf(logNumber)
+    const found = await Promise.all(blocks.map((block) => this.#local.read(log, block)))
+    return found.map((block) => block !== null)
+  }
+
   /** Nobody waits for these yet. Resolves when they are stored here, with how many had to come from peers. */
   async fetchAhead(logNumber: number, blocks: number[]): Promise<number> {
     const params = { log: this.#logs.keyOf(logNumber).toString('hex'), blocks }

@@ -14,6 +14,7 @@ import { VersionReader } from '../parcel/version-reader.ts'
 import { ReadOnlyStore } from '../store/read-only-store.ts'
 import { PackSource } from '../volume/pack-source.ts'
 import type { TouchTrace } from '../volume/touch-trace.ts'
+import { Seeds } from './seeds/seeds.ts'
 import { BlockSource } from './block-source.ts'
 import type { Host } from './host.ts'
 import type { LogKeysJson, OpenParams } from './protocol.ts'
@@ -27,6 +28,7 @@ export class Context {
   readonly overlayKey: Buffer
   readonly logs: LogTable
   readonly source: BlockSource
+  readonly seeds: Seeds
   /** For the work of commits. */
   readonly threads = new ChunkThreads()
   /** Stored since the version, by commits that ended before there was another: unsealed and sealed bytes. */
@@ -52,6 +54,12 @@ export class Context {
     this.logs = new LogTable(record?.logs.map((log) => log.key))
     this.#local = new ReadOnlyStore({ directory: params.storeDirectory })
     this.source = new BlockSource(host, this.#local, this.logs)
+    this.seeds = new Seeds({
+      host,
+      dedupKey: this.dedupKey,
+      logKey: (number) => this.logs.keyOf(number)
+    })
+    this.seeds.use(params.seeds)
     for (const keys of params.keys) this.addKeys(keys)
     this.version = record === null ? null : this.#reader(record)
     this.versionId = params.version === null ? null : Buffer.from(params.version, 'hex')
@@ -152,6 +160,7 @@ export class Context {
 
   async close(): Promise<void> {
     this.pack?.end()
+    this.seeds.close()
     await this.threads.close()
     await this.#local.close()
   }

@@ -14,6 +14,12 @@ export interface LogKeysJson {
   meta: string
 }
 
+/** A path that the user named, and the file that indexes it. */
+export interface SeedJson {
+  path: string
+  index: string
+}
+
 /**
  * What every session starts from. Attachment: the encoded version record, empty for a new parcel; behind its
  * `recordBytes` the reissued map that it is read through, if it is; the last `pack.headBytes` are the head of a pack.
@@ -28,6 +34,8 @@ export interface OpenParams {
   /** The resume pack to read from first. */
   pack: { keys: LogKeysJson; block: number; headBytes: number } | null
   dedupKey: string
+  /** Images and directories nearby. */
+  seeds: SeedJson[]
   /** Seals the keys of overlays, so that only this device opens them again. */
   overlayKey: string
   storeDirectory: string
@@ -200,6 +208,8 @@ export interface RunnerApi {
   rehearse: { params: RehearseParams; result: PackSummary }
   /** Likewise, of what a resume touched: behind the attachment of `open` names of chunks as in `trace`. */
   pack: { params: PackParams; result: PackSummary }
+  /** Others lie nearby now. */
+  seeds: { params: { seeds: SeedJson[] }; result: null }
   powerButton: { params: null; result: null }
   /** Files of the store were replaced: read from the new ones. */
   refresh: { params: null; result: null }
@@ -221,6 +231,13 @@ export interface HostApi {
    * length of −1 says that a block is not stored here, −2 that the disk does not give it back.
    */
   'blocks.stored': { params: { log: string; blocks: number[] }; result: { lengths: number[] } }
+  /**
+   * Chunk ids of segments that are not stored here, from connected devices and caches, within seconds; attachment: ids of
+   * so many chunks of each, 0 where nobody told.
+   */
+  'segments.ids': { params: { log: string; blocks: number[] }; result: { chunks: number[] } }
+  /** Segments that were found in seeds: how many, and bytes of chunks. */
+  'seeds.used': { params: { path: string; segments: number; bytes: number }[]; result: null }
   /** Does that version exist? */
   versionExists: { params: { version: string }; result: boolean }
   logKeys: { params: { logs: string[] }; result: { keys: LogKeysJson[] } }

@@ -90,6 +90,10 @@ export class Session {
         this.#context = await Context.open(params, attachment, this.#opts.host)
         return null
       },
+      seeds: ({ seeds }: RunnerApi['seeds']['params']) => {
+        this.#context?.seeds.use(seeds)
+        return null
+      },
       import: (params: ImportParams, { signal, event }) =>
         this.#during(signal, (either) => this.#import(params, either, event)),
       start: (params: StartParams) => this.#start(params),

@@ -125,7 +125,8 @@ export class VolumeSet {
       logKey: (number) => this.#context.logs.keyOf(number),
       dataKey: (number) => this.#context.keysOf(number).data,
       cache: this.#cache,
-      near: this.#near
+      near: this.#near,
+      seeds: this.#context.seeds
     })
     const { pack, trace } = this.#context
     const packed = pack?.index.volume(plan.name)

@@ -19,6 +19,8 @@ export interface SegmentLoaderOptions {
   /** The key that opens the data of its segments. */
   dataKey(logNumber: number): Buffer
   cache: SegmentCache
+  /** Looked in before peers are waited for. */
+  seeds?: SegmentSeeds
   /** A stored block did not verify: somebody may want to get a good copy. */
   onCorrupt?: (logNumber: number, block: number) => void
 }
@@ -26,6 +28,17 @@ export interface SegmentLoaderOptions {
 export interface SegmentPlace {
   log: number
   block: number
+}
+
+/** Finds the chunks of segments somewhere near, by their ids. */
+export interface SegmentSeeds {
+  /** Is there anything to look in, and is it worth it at the moment? */
+  readonly active: boolean
+  /**
+   * Of a log's segments, none of which is stored here: calls `use` with the number in `blocks` and the verified chunks of
+   * each that was found, valid during the call. Resolves in bounded time, and never rejects.
+   */
+  find(log: number, blocks: number[], use: UseSegment): Promise<void>
 }
 
 /** Gets the index of a place and the chunks there, which are valid during the call. */
@@ -63,10 +76,34 @@ export class SegmentLoader {
       for (const [log, blocks] of wanted) {
         for (let i = 0; i < blocks.length; i += REQUEST_BLOCKS_MAX) {
           const some = blocks.slice(i, i + REQUEST_BLOCKS_MAX)
-          void this.#request(log, some, onmissing) // it does not reject
+          void this.#get(log, some, onmissing) // it does not reject
         }
       }
     })
+  }
+
+  async #get(log: number, blocks: number[], onmissing?: () => void): Promise<void> {
+    const left = await this.#fromSeeds(log, blocks)
+    if (left.length > 0) await this.#request(log, left, onmissing)
+  }
+
+  /** Which of them still have to be read. What is stored here is left to the reader. */
+  async #fromSeeds(log: number, blocks: number[]): Promise<number[]> {
+    const { cache, reader, seeds } = this.#options
+    if (seeds?.active !== true || reader.stored === undefined) return blocks
+    const stored = await reader.stored(log, blocks).catch(() => null)
+    if (stored === null) return blocks
+    const missing = blocks.filter((_, i) => !stored[i])
+    if (missing.length === 0) return blocks
+    const found = new Set<number>()
+    await seeds.find(log, missing, (i, chunks) => {
+      found.add(missing[i])
+      cache.arrive(segmentName(log, missing[i]), (slot) => {
+        chunks.copy(slot)
+        return slot.subarray(0, chunks.byteLength)
+      })
+    })
+    return blocks.filter((block) => !found.has(block))
   }
 
   async #request(log: number, blocks: number[], onmissing?: () => void): Promise<void> {

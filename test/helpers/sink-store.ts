@@ -47,7 +47,9 @@ export async function createSinkStore(t: Assert, local: LocalBlocks = nothing): 
     forgetBad: () => Promise.resolve(false),
     badPack: async () => {},
     announce: () => Promise.resolve(),
-    onevent: () => {}
+    onevent: () => {},
+    segmentIds: () => Promise.reject(new Error('no peers')),
+    seedsUsed: () => {}
   })
   const host = new Host()
   const { near } = await channelPair(t, {}, runnerHost.handlers())

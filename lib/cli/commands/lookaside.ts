@@ -5,10 +5,10 @@ import { formatBytes, formatTable } from '../ui/format.ts'
 
 const add: CliCommand = {
   usage: 'add <path>',
-  summary: 'use a stick that lies nearby',
+  summary: 'use a stick, an image, or a directory of files that lies nearby',
   details:
-    'The path is remembered: what is unplugged is used again when it is back. Sticks that a desktop mounts below /media or /run/media are used without this. Whatever is on it is verified; a stale, wrong or broken one costs time only.',
-  example: 'hyperparcel lookaside add /mnt/stick',
+    'The path is remembered: what is unplugged is used again when it is back. Sticks that a desktop mounts below /media or /run/media are used without this. Whatever is on it is verified; a stale, wrong or broken one costs time only. A raw or qcow2 image, or any directory, is indexed first, once; chunks of 4 KiB in it that a parcel needs are read there instead of being fetched. Add it again when it has changed. Compressed qcow2 images have nothing to offer: convert them with `qemu-img convert`.',
+  example: 'hyperparcel lookaside add ~/images/debian-12.raw',
   async run(context, [named]) {
     const row = await context.request('lookaside.add', { path: absolute(context.io.cwd, named) })
     return { json: row, text: describe(row) }
@@ -63,7 +63,7 @@ const remove: CliCommand = {
 
 export const lookaside: CliCommand = {
   usage: 'lookaside',
-  summary: 'sticks as sources of data',
+  summary: 'sticks, images and directories as sources of data',
   example: 'hyperparcel lookaside fill /media/stick work',
   subcommands: [add, fill, ls, remove]
 }
@@ -72,7 +72,8 @@ function absolute(cwd: string, named: string): string {
   return path.resolve(cwd, named)
 }
 
-function describe({ path: at, parcels, bytes, note }: LookasideRow): string {
+function describe({ path: at, kind, parcels, bytes, note }: LookasideRow): string {
+  if (kind === 'image' || kind === 'directory') return `${at} is indexed and used.`
   const holds = parcels.map(({ parcel, version }) => `version ${version} of ${parcel}`)
   const what = holds.length === 0 ? 'nothing that is whole' : holds.join(', ')
   return `${at} is used: ${what}, ${formatBytes(bytes)}.${note === null ? '' : ` Note: ${note}.`}`

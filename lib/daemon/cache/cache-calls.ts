@@ -4,6 +4,7 @@ import { HyperparcelError } from '../../base/errors.ts'
 import type { PeerHandlers } from '../../net/calls.ts'
 import { Cards, Holds, HoldsEach, type HoldsAnswer } from '../peers/call-params.ts'
 import type { FetchState } from '../versions/proactive.ts'
+import { giveHeads } from '../peers/segment-heads.ts'
 import type { CacheFleet } from './cache-fleet.ts'
 import type { ListedVersion } from './pin-book.ts'
 
@@ -28,6 +29,7 @@ export function cacheCalls(fleet: CacheFleet): PeerHandlers {
     'holds.each': (params) => holdsEach(fleet, v.parse(HoldsEach, params).versions),
     fetch: (params) => fetchState(fleet, v.parse(Holds, params).version),
     awaits: () => [],
+    'segment.heads': (params) => giveHeads(fleet.store, (log) => fleet.mayServe(log), params),
     'cache.state': () => cacheState(fleet)
   }
 }

@@ -71,6 +71,11 @@ export class CacheFleet extends ReadyResource {
     this.held.use(key, block, Date.now())
   }
 
+  /** Is it a log of this fleet? */
+  mayServe(log: Buffer): boolean {
+    return this.#logs.has(log.toString('hex'))
+  }
+
   constructor(opts: CacheFleetOptions) {
     super()
     const { identity, directory, store, settings, logger } = opts
@@ -87,7 +92,7 @@ export class CacheFleet extends ReadyResource {
       store,
       isMember: (key) => this.pins.isMember(key),
       members: () => this.pins.members(),
-      mayServe: (_peer, log) => this.#logs.has(log.toString('hex')),
+      mayServe: (_peer, log) => this.mayServe(log),
       onserved: this.#onserved,
       lan: localNetwork(settings, {}),
       handlers: cacheCalls(this)

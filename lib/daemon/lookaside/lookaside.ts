@@ -19,6 +19,9 @@ import type { FleetNode } from '../node.ts'
 import type { PeerMap } from '../versions/map-choice.ts'
 import { pluggedIn } from './media.ts'
 import { LookasideProcess } from './process.ts'
+import type { SeedJson } from '../../runner/protocol.ts'
+import type { UseCaseContext } from '../use-cases/context.ts'
+import { SeedBook } from './seed-book.ts'
 import { StickSource } from './stick-source.ts'
 
 const POLL_MS = 2000
@@ -49,6 +52,9 @@ export interface LookasideOptions {
 /** Event `look` after each look. */
 export class Lookaside extends EventEmitter {
   readonly process: LookasideProcess
+  readonly seeds: SeedBook
+  /** Named images and directories that are indexed. */
+  usableSeeds: SeedJson[] = []
   readonly #node: FleetNode
   readonly #opts: LookasideOptions
   readonly #file: string
@@ -69,6 +75,10 @@ export class Lookaside extends EventEmitter {
     this.#node = node
     this.#opts = opts
     this.#file = path.join(node.paths.home, 'lookaside.json')
+    this.seeds = new SeedBook({
+      directory: path.join(node.paths.home, 'seeds'),
+      dedupKey: () => node.registry.keyring.dedupKey
+    })
     this.process = new LookasideProcess({
       stickKey: node.registry.keyring.stickKey,
       logFile: path.join(node.paths.home, 'lookaside.log'),
@@ -78,6 +88,7 @@ export class Lookaside extends EventEmitter {
 
   async start(): Promise<void> {
     this.#paths = await this.#load()
+    this.usableSeeds = await this.seeds.usable(this.#paths)
     this.#schedule(0)
   }
 
@@ -88,21 +99,30 @@ export class Lookaside extends EventEmitter {
     await this.process.close()
   }
 
-  /** Durable on return. Rejects with `PATH_UNUSABLE` for what can never be used. */
-  async add(named: string): Promise<Entry> {
+  /**
+   * Durable on return; an image or a directory is indexed then. Rejects with `PATH_UNUSABLE` for what can never be used,
+   * or with the signal's reason.
+   */
+  async add(
+    named: string,
+    { progress, signal }: Pick<UseCaseContext, 'progress' | 'signal'>
+  ): Promise<Entry> {
     if (this.#paths.length >= PATHS_MAX && !this.#paths.includes(named)) {
       throw new HyperparcelError('PATH_UNUSABLE', `There are ${PATHS_MAX} paths already`, {
         hint: 'Take one away with `hyperparcel lookaside remove`.'
       })
     }
     const { found } = await this.process.call('look', { paths: [named] })
-    if (found[0].kind !== 'stick') {
-      const what = found[0].kind === null ? `There is no ${named}` : `${named} is no stick`
-      throw new HyperparcelError('PATH_UNUSABLE', found[0].note ?? what, {
-        hint: 'Name a folder that `hyperparcel lookaside fill` has filled.'
+    const [{ kind, note }] = found
+    if (kind === null) {
+      throw new HyperparcelError('PATH_UNUSABLE', note ?? `There is no ${named}`, {
+        hint: 'Name a stick, an image file, or a directory of files.'
       })
     }
+    if (kind === 'stick') await this.seeds.forget(named)
+    else await this.seeds.build(named, progress, signal)
     if (!this.#paths.includes(named)) await this.#save([...this.#paths, named])
+    await this.#seedsChanged()
     await this.look()
     return this.list().find((entry) => entry.path === named)!
   }
@@ -116,6 +136,8 @@ export class Lookaside extends EventEmitter {
       })
     }
     await this.#save(this.#paths.filter((known) => known !== named))
+    await this.seeds.forget(named)
+    await this.#seedsChanged()
     await this.look()
     return entry
   }
@@ -132,6 +154,7 @@ export class Lookaside extends EventEmitter {
   /** Blocks that came from a path since the daemon started, and their bytes. */
   hits(at: string): { blocks: number; bytes: number } {
     const sum = { ...(this.#past.get(at) ?? { blocks: 0, bytes: 0 }) }
+    addTo(sum, this.seeds.hits(at))
     for (const used of this.#sticks.values()) if (used.path === at) addTo(sum, used.source.hits)
     return sum
   }
@@ -157,6 +180,11 @@ export class Lookaside extends EventEmitter {
     await this.#looking
     this.#looking ??= this.#look().finally(() => (this.#looking = null))
     await this.#looking
+  }
+
+  async #seedsChanged(): Promise<void> {
+    this.usableSeeds = await this.seeds.usable(this.#paths)
+    await this.#node.runners.tellSeeds(this.usableSeeds)
   }
 
   #schedule(ms: number): void {
@@ -193,7 +221,14 @@ export class Lookaside extends EventEmitter {
     } catch (err) {
       this.#node.logger.warn({ err: HyperparcelError.from(err).toJSON() }, 'A look failed')
       this.process.kill()
-      return paths.map((each) => ({ path: each, kind: null, sticks: [], foreign: 0, note: null }))
+      return paths.map((each) => ({
+        path: each,
+        kind: null,
+        sticks: [],
+        bytes: 0,
+        foreign: 0,
+        note: null
+      }))
     }
   }
 

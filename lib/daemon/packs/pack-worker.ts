@@ -106,6 +106,7 @@ export class PackWorker {
       recordBytes: opened.encoded.byteLength,
       keys: opened.record.logs.map(({ key }) => keysJson(key, node.keysOf(key))),
       pack: null,
+      seeds: [], // it reads what is stored
       dedupKey: node.registry.keyring.dedupKey.toString('hex'),
       overlayKey: node.overlayKey.toString('hex'),
       storeDirectory: node.paths.store,

@@ -17,6 +17,7 @@ import type { PeerHandlers } from '../../net/calls.ts'
 import { headVersion } from '../versions/heads.ts'
 import type { FleetNode } from '../node.ts'
 import { Cards, Hex, Holds, HoldsEach, type HoldsAnswer } from './call-params.ts'
+import { giveHeads } from './segment-heads.ts'
 import type { FetchState } from '../versions/proactive.ts'
 import { suspendParcel } from '../use-cases/suspend.ts'
 
@@ -51,6 +52,8 @@ export class PeerApi {
       'holds.each': (params) => this.#holdsEach(v.parse(HoldsEach, params)),
       fetch: (params) => this.#fetch(v.parse(Holds, params)),
       awaits: () => this.#awaits(),
+      'segment.heads': (params) =>
+        giveHeads(this.#node.store, (log) => this.#node.registry.logOwner(log) !== null, params),
       'lease.request': (params, { peer }) => this.#grant(peer, v.parse(Parcel, params).parcel),
       'lease.deliver': (params) => this.#deliver(v.parse(Entries, params)),
       handoff: (params, { peer }) => this.#handoff(peer, v.parse(Parcel, params).parcel)

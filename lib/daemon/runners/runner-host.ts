@@ -21,6 +21,9 @@ export interface RunnerHostOptions extends Omit<CommitHostOptions, 'keysJson'> {
   /** A resume pack proved bad. */
   badPack(place: { log: Buffer; block: number }, error: ErrorShape): Promise<void>
   onevent(status: RunnerStatus): void
+  /** Chunk ids of segments, from peers. */
+  segmentIds(params: HostApi['segments.ids']['params'], signal: AbortSignal): Promise<Reply>
+  seedsUsed(used: HostApi['seeds.used']['params']): void
 }
 
 type Params<M extends keyof HostApi> = HostApi[M]['params']
@@ -31,6 +34,8 @@ export class RunnerHost {
   readonly #commits: CommitHost
   /** Bytes of blocks that had to come from peers. */
   fetchedBytes = 0
+  /** Bytes of chunks that it found in images and directories nearby. */
+  seedBytes = 0
   readonly remote = new RemoteReads()
   /** Those of them for what the resume pack has. */
   readonly packReads = new RemoteReads(this.remote)
@@ -71,6 +76,13 @@ export class RunnerHost {
       },
       'blocks.fetch': (params: Params<'blocks.fetch'>, { signal }) => this.#ahead(params, signal),
       'blocks.stored': (params: Params<'blocks.stored'>) => storedBlocks(this.#opts.store, params),
+      'segments.ids': (params: Params<'segments.ids'>, { signal }) =>
+        this.#opts.segmentIds(params, signal),
+      'seeds.used': (used: Params<'seeds.used'>) => {
+        for (const { bytes } of used) this.seedBytes += bytes
+        this.#opts.seedsUsed(used)
+        return null
+      },
       logKeys: ({ logs }: { logs: string[] }) => ({
         keys: logs.map((log) => this.keysJson(Buffer.from(log, 'hex')))
       }),

@@ -11,7 +11,7 @@ import path from 'node:path'
 import { assert } from '../../base/errors.ts'
 import type { ParcelInfo, VersionInfo } from '../../fleet/index.ts'
 import type { Handlers } from '../../ipc/channel.ts'
-import type { OpenParams, RunnerStatus } from '../../runner/protocol.ts'
+import type { OpenParams, RunnerStatus, SeedJson } from '../../runner/protocol.ts'
 import { unmountBelow } from '../../vmm/qemu/mounts.ts'
 import type { FleetNode } from '../node.ts'
 import { announceVersion } from '../versions/announce.ts'
@@ -179,6 +179,7 @@ export class Runners {
       keys: version?.opened.record.logs.map((log) => runner.host.keysJson(log.key)) ?? [],
       pack: null,
       dedupKey: node.registry.keyring.dedupKey.toString('hex'),
+      seeds: node.lookaside.usableSeeds,
       overlayKey: node.overlayKey.toString('hex'),
       storeDirectory: node.paths.store,
       stateDirectory: node.stateDirectory(parcel),
@@ -212,6 +213,11 @@ export class Runners {
       runner.host.packLog = annex.log
     }
     await runner.process.call('open', params, { attachments })
+  }
+
+  /** Other images and directories are nearby now. */
+  async tellSeeds(seeds: SeedJson[]): Promise<void> {
+    await Promise.allSettled(this.list().map(({ process }) => process.call('seeds', { seeds })))
   }
 
   /** Ends a runner whose work is done or failed. */
@@ -310,7 +316,13 @@ export class Runners {
         return owner.parcel.equals(runner.parcel) || node.registry.versions(owner.parcel).length > 0
       },
       doomed: () => node.doomed,
-      onevent: (status) => this.#onevent(runner, status)
+      onevent: (status) => this.#onevent(runner, status),
+      segmentIds: (params, signal) => node.segmentIds.get(params, signal),
+      seedsUsed: (used) => {
+        for (const { path: at, segments, bytes } of used) {
+          node.lookaside.seeds.used(at, segments, bytes)
+        }
+      }
     })
     return { runner, handlers: runner.host.handlers() }
   }

@@ -8,9 +8,10 @@ import type { UseCaseContext } from './context.ts'
 
 export async function lookasideAdd(
   node: FleetNode,
-  { path }: Params<'lookaside.add'>
+  { path }: Params<'lookaside.add'>,
+  context: UseCaseContext
 ): Promise<Result<'lookaside.add'>> {
-  return rowOf(node, await node.lookaside.add(path))
+  return rowOf(node, await node.lookaside.add(path, context))
 }
 
 export async function lookasideFill(
@@ -46,15 +47,25 @@ function rowOf(node: FleetNode, { path, auto, found }: Entry): LookasideRow {
   })
   return {
     path,
-    kind: found?.kind === 'stick' ? 'stick' : null,
-    state: stateOf(node, found),
+    kind: kindOf(node, path, found),
+    state: isSeed(node, path, found) ? 'ready' : stateOf(node, found),
     auto,
     parcels,
-    bytes: sticks.reduce((sum, { bytes }) => sum + bytes, 0),
+    bytes: sticks.reduce((sum, { bytes }) => sum + bytes, found?.bytes ?? 0),
     hits: hits.blocks,
     bytes_used: hits.bytes,
-    note: noteOf(node, found)
+    note: isSeed(node, path, found) ? null : noteOf(node, found)
   }
+}
+
+/** An image or a directory, indexed. Where a stick was mounted, an empty folder is left: that is none. */
+function isSeed(node: FleetNode, path: string, found: Entry['found']): boolean {
+  if (found === null || found.kind === null || found.kind === 'stick') return false
+  return node.lookaside.usableSeeds.some((seed) => seed.path === path)
+}
+
+function kindOf(node: FleetNode, path: string, found: Entry['found']): LookasideRow['kind'] {
+  return found?.kind === 'stick' || isSeed(node, path, found) ? found!.kind : null
 }
 
 function stateOf(node: FleetNode, found: Entry['found']): LookasideState {

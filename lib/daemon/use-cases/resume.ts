@@ -84,6 +84,7 @@ export async function resume(
       booted: started.booted,
       resume_ms: trace.nowMs,
       bytes_fetched: runner.host.fetchedBytes,
+      bytes_nearby: runner.host.seedBytes,
       sources: transfer.shares(),
       vnc: started.vnc,
       serial: started.serial,

@@ -102,7 +102,9 @@ export class HomeParts {
       forgetBad: () => Promise.resolve(false),
       badPack: async () => {},
       announce: () => Promise.resolve(),
-      onevent: () => {}
+      onevent: () => {},
+      segmentIds: () => Promise.reject(new Error('no peers')),
+      seedsUsed: () => {}
     })
     const server = await listenUnix(path.join(directory, 'socket'), (socket) => {
       this.#channel = new Channel(socket, runnerHost.handlers())

@@ -52,6 +52,7 @@ const RESUMED: ResumeResult = {
   booted: false,
   resume_ms: 1,
   bytes_fetched: 0,
+  bytes_nearby: 0,
   sources: [],
   vnc: '/vnc',
   serial: '/serial',

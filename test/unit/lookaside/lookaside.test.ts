@@ -9,6 +9,8 @@ import { NearbyProcess, Reader, STICK_KEY, fillStick } from '../../helpers/stick
 import { createLogStore } from '../../helpers/stores.ts'
 import { until } from '../../helpers/until.ts'
 
+const CONTEXT = { progress() {}, signal: new AbortController().signal }
+
 test('media are found in the table of mounts', (t) => {
   const table = [
     '22 1 8:1 / / rw - ext4 /dev/sda1 rw',
@@ -36,7 +38,8 @@ test('a stick is used when it is plugged in', { timeout: 120_000 }, async (t) =>
   const node = {
     paths: { home: directory },
     settings: {},
-    registry: { keyring: { stickKey: STICK_KEY } },
+    registry: { keyring: { stickKey: STICK_KEY, dedupKey: Buffer.alloc(32, 1) } },
+    runners: { tellSeeds: async () => {} },
     network: reader,
     store: reader.store,
     logger: { warn() {} }
@@ -47,8 +50,10 @@ test('a stick is used when it is plugged in', { timeout: 120_000 }, async (t) =>
   t.teardown(() => lookaside.close(), { order: -4 })
   await lookaside.look()
   t.alike(lookaside.list(), [])
-  await t.exception(lookaside.add(path.join(directory, 'nothing')), /There is no/)
-  await t.exception(lookaside.add(directory), /is no stick/)
+  await t.exception(lookaside.add(path.join(directory, 'nothing'), CONTEXT), /There is no/)
+  const empty = path.join(directory, 'empty')
+  await mkdir(empty)
+  await t.exception(lookaside.add(empty, CONTEXT), /There are no data/)
 
   media = [medium, directory]
   await reader.fetcher.fetch(log.key, [0, 1, 2], { priority: 'hoard' })
@@ -66,7 +71,7 @@ test('a stick is used when it is plugged in', { timeout: 120_000 }, async (t) =>
   await waiting
   t.pass('back at another place')
   await until(() => lookaside.hits(elsewhere).blocks === 1)
-  await lookaside.add(elsewhere)
+  await lookaside.add(elsewhere, CONTEXT)
   t.absent(lookaside.list()[0].auto)
 
   lookaside.process.kill()
