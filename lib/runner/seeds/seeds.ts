@@ -67,7 +67,7 @@ export class Seeds implements SegmentSeeds {
     try {
       await this.#find(this.#opts.logKey(log), blocks, use)
     } catch (err) {
-      safetyCatch(err as Error)
+      safetyCatch(err)
     }
   }
 

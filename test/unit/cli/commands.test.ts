@@ -9,6 +9,7 @@ const RESUMED = {
   epoch: 2,
   booted: false,
   resume_ms: 912,
+  bytes_nearby: 0,
   bytes_fetched: 2 * 1024 ** 2,
   sources: [],
   vnc: '/run/vnc.sock',

@@ -39,7 +39,7 @@ test('an index finds what was put into it, and little else', async (t) => {
 
   for (const size of [0, 7, 24, 100, (await stat(index)).size - 8]) {
     await truncate(index, size)
-    t.exception(() => SeedIndex.open(index), /no index/)
+    await t.exception(() => SeedIndex.open(index), /no index/)
   }
   const [damaged] = new SeedReader([index]).find(ids.subarray(0, 32)) ?? [null]
   t.is(damaged, null, 'a damaged one has nothing')
