@@ -51,6 +51,7 @@ export class SeedReader {
           count++
         }
         const handle = await this.#handle(file)
+        if (handle === null) return false
         const part = target.subarray(i * CHUNK_BYTES, (i + count) * CHUNK_BYTES)
         await readPadded(handle, part, chunk * CHUNK_BYTES)
         i += count
@@ -76,7 +77,8 @@ export class SeedReader {
     return null
   }
 
-  async #handle(file: SeedFile): Promise<FileHandle> {
+  /** Null when the file is not as it was. */
+  async #handle(file: SeedFile): Promise<FileHandle | null> {
     let handle = this.#open.get(file.path)
     if (handle === undefined) {
       handle = await open(file.path, 'r')
@@ -87,8 +89,7 @@ export class SeedReader {
         await old.close()
       }
     }
-    if (!isSame(file, await handle.stat())) throw new Error('changed')
-    return handle
+    return isSame(file, await handle.stat()) ? handle : null
   }
 }
 
