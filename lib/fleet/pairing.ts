@@ -6,7 +6,8 @@
  * - An invite admits one device key. That it was used is durable before the device is admitted, and the
  *   admission is durable before the answer leaves. The same device may ask again, should the answer get lost.
  * - While `openInvites` is above 0 strangers may connect, for pairing only; else the firewall keeps them out.
- *   A used invite is still answered (with a refusal) through the DHT until it expires.
+ *   A used invite is still answered (with a refusal) until it expires: through the DHT, and on a local network, where
+ *   a caller shows that it knows the invite.
  * - Anybody can send a request: nothing of it counts before it opens with the invite's key.
  *
  * Events: `open-invites` (count) when it changed; `paired` (PairedDevice); `problem` (HyperparcelError).
@@ -112,11 +113,12 @@ export class Pairing extends ReadyResource {
     return count
   }
 
-  /** Of invites that somebody may still use: by which this device can be called on a local network. */
+  /** By which this device can be called on a local network, of used invites, too: who comes with one is told. */
   get identities(): { secret: Buffer; keyPair: KeyPair }[] {
-    return [...this.#open.values()]
-      .filter(({ given }) => this.#isOpen(given))
-      .map(({ keys }) => ({ secret: keys.key, keyPair: keys.keyPair }))
+    return [...this.#open.values()].map(({ keys }) => ({
+      secret: keys.key,
+      keyPair: keys.keyPair
+    }))
   }
 
   /** A new invite, for one device or cache. Rejects with `INVITES_EXHAUSTED`. */

@@ -27,9 +27,11 @@ export class Admission {
     this.#opts = opts
   }
 
-  roleOf(publicKey: Buffer): Role {
+  /** @param hasInvite it proved to know one, perhaps a used one: then it may hear that, whoever else is let in */
+  roleOf(publicKey: Buffer, hasInvite = false): Role {
     if (this.#opts.isMember(publicKey)) return this.shunned(publicKey) ? 'stranger' : 'member'
-    return this.#opts.pairingOpen() && this.candidates < CANDIDATES_MAX ? 'candidate' : 'stranger'
+    const isOpen = hasInvite || this.#opts.pairingOpen()
+    return isOpen && this.candidates < CANDIDATES_MAX ? 'candidate' : 'stranger'
   }
 
   shunned(publicKey: Buffer): boolean {

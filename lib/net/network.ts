@@ -308,9 +308,9 @@ export class Network extends ReadyResource {
     this.#discovery = this.swarm.join(topic, { client: true, server: true })
   }
 
-  #onconnection(connection: Connection, kind: LinkKind): void {
+  #onconnection(connection: Connection, kind: LinkKind, hasInvite = false): void {
     connection.on('error', () => {})
-    const role = this.#admission.roleOf(connection.remotePublicKey)
+    const role = this.#admission.roleOf(connection.remotePublicKey, hasInvite)
     if (role === 'stranger') {
       connection.destroy()
       return
@@ -334,7 +334,9 @@ export class Network extends ReadyResource {
       },
       targets: () => [...(this.#topic === null ? [] : others()), ...(targets?.() ?? [])],
       isLinked: (key) => this.#peers.get(key)?.has('lan') ?? this.#candidates.has(key),
-      onconnection: (connection) => this.#onconnection(connection, 'lan'),
+      onconnection: (connection, as) => {
+        this.#onconnection(connection, 'lan', as !== null && as.keyPair !== keyPair)
+      },
       onstations: () => this.#peers.tellEndpoints(),
       onproblem: (err) => this.emit('warning', err)
     })

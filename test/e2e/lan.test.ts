@@ -9,6 +9,8 @@ import { need } from '../helpers/requirements.ts'
 import { until } from '../helpers/until.ts'
 
 const SIZE_BYTES = 16 * 1024 * 1024
+/** Nobody answering takes 60 s. */
+const REFUSED_MS = 40_000
 
 test('devices join and fetch with no DHT', { timeout: 500_000 }, async (t) => {
   if (!need(t, 'root', 'iproute', 'qemu-tools')) return
@@ -29,6 +31,17 @@ test('devices join and fetch with no DHT', { timeout: 500_000 }, async (t) => {
   await home.ok(['create', 'work', '--disk', image])
   const { invite } = await home.ok(['invite', '--no-wait'])
   await office.ok(['join', String(invite), '--name', 'office', ...nobody])
+
+  // Who made the invite is right there, and says no at once.
+  const late = fleet.device('late')
+  late.through = hosts[1].through
+  const began = performance.now()
+  const used = await late.run(['join', String(invite), ...nobody])
+  t.alike([used.code, used.error?.code], [1, 'INVITE_USED'])
+  t.ok(/new one/.test(used.error?.hint ?? ''), used.error?.hint)
+  t.ok(performance.now() - began < REFUSED_MS, `after ${Math.round(performance.now() - began)} ms`)
+  t.alike(await devices(home), ['home', 'office'])
+  await late.ok(['daemon', 'stop'])
   await until(async () => (await office.parcel('work'))?.['version'] === 1)
   const copy = path.join(fleet.directory, 'copy.raw')
   await office.ok(['export', 'work', copy])
@@ -48,6 +61,11 @@ test('devices join and fetch with no DHT', { timeout: 500_000 }, async (t) => {
   await until(async () => !(await home.online()).includes('office'))
   t.alike(await office.online(), [], 'and not where that is not wanted')
 })
+
+async function devices(device: Device): Promise<unknown[]> {
+  const { devices: rows } = await device.ok(['devices'])
+  return (rows as Json[]).map((row) => row['name']).toSorted()
+}
 
 async function pathTo(device: Device, name: string): Promise<unknown> {
   const { devices } = await device.ok(['devices'])

@@ -46,7 +46,8 @@ export interface LanOptions {
   targets(): LanTarget[]
   /** Is there a connection of ours to that device? */
   isLinked(publicKey: Buffer): boolean
-  onconnection(connection: Connection): void
+  /** `as`: by which identity the other side called us; null: we called. */
+  onconnection(connection: Connection, as: LanIdentity | null): void
   /** Where this device can be called has changed. */
   onstations(): void
   onproblem(err: Error): void
@@ -156,7 +157,7 @@ export class Lan {
         .then((connection) => {
           if (connection === null) return
           if (this.#closed) connection.destroy()
-          else this.#opts.onconnection(connection)
+          else this.#opts.onconnection(connection, null)
         })
         .catch(safetyCatch)
         .finally(() => this.#dialing.delete(id))

@@ -19,7 +19,8 @@ export interface ListenerOptions {
   /** Tried first; any other where it is taken. */
   port: number
   identities(): LanIdentity[]
-  onconnection(connection: Connection): void
+  /** By which of our identities it was called. */
+  onconnection(connection: Connection, as: LanIdentity): void
   /** For the prelude, milliseconds. */
   patienceMs?: number
 }
@@ -86,7 +87,7 @@ export class Listener {
     const connection = await secure(socket, identity.keyPair, null)
     if (connection === null) return
     if (this.#closed) connection.destroy()
-    else this.#opts.onconnection(connection)
+    else this.#opts.onconnection(connection, identity)
   }
 
   #wanted(hello: Buffer): LanIdentity | undefined {
