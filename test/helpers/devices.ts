@@ -33,39 +33,71 @@ export type ProcessKind = keyof typeof PROCESSES
 /** A rehearsal after each suspend would cost every test a second VM. */
 const SETTINGS: Json = { rehearsal: false }
 
+/** Where devices run, if not all on the loopback. */
+export interface FleetPlace {
+  /** The address that devices reach the DHT by. */
+  dhtHost: string
+  /** What starts the programs of that device, or those of the DHT (`dht`). */
+  through(name: string): string[]
+  /** Further options of `init` and `join`. */
+  network: string[]
+}
+
+const LOOPBACK: FleetPlace = { dhtHost: '127.0.0.1', through: () => [], network: [] }
+
+/** A new directory for a fleet; it goes with the test, after all that is below it ended. */
+export function fleetDirectory(t: Assert): string {
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'hpdev-'))
+  const clean = () => cleanUp(directory)
+  process.on('exit', clean) // after a crash of the test's process
+  t.teardown(
+    () => {
+      process.off('exit', clean)
+      clean()
+    },
+    { force: true, order: 100 }
+  )
+  return directory
+}
+
 export class Fleet {
   readonly directory: string
   readonly bootstrap: string
   readonly #t: Assert
+  readonly #place: FleetPlace
 
-  private constructor(t: Assert, directory: string, bootstrap: string) {
+  private constructor(t: Assert, directory: string, bootstrap: string, place: FleetPlace) {
     this.#t = t
     this.directory = directory
     this.bootstrap = bootstrap
+    this.#place = place
   }
 
   /** A private DHT and no device yet. */
-  static async open(t: Assert): Promise<Fleet> {
-    const directory = mkdtempSync(path.join(os.tmpdir(), 'hpdev-'))
-    const clean = () => cleanUp(directory)
-    process.on('exit', clean) // after a crash of the test's process
-    t.teardown(
-      () => {
-        process.off('exit', clean)
-        clean()
-      },
-      { force: true, order: 100 }
-    )
+  static async open(
+    t: Assert,
+    directory = fleetDirectory(t),
+    place: FleetPlace = LOOPBACK
+  ): Promise<Fleet> {
     const port = await freePort()
-    const dht = startProgram(['--json', 'dht', '--port', String(port)], { cwd: directory })
+    const { dhtHost } = place
+    const args = ['--home', path.join(directory, 'dht'), '--json', 'dht', '--host', dhtHost]
+    const through = place.through('dht')
+    const dht = startProgram([...args, '--port', String(port)], { cwd: directory, through })
     t.teardown(() => dht.end(), { force: true, order: 90 })
     await dht.saw('bootstrap')
-    return new Fleet(t, directory, `127.0.0.1:${port}`)
+    return new Fleet(t, directory, `${dhtHost}:${port}`, place)
+  }
+
+  /** Options of `init` and `join`. */
+  get network(): string[] {
+    return ['--bootstrap', this.bootstrap, ...this.#place.network]
   }
 
   /** A home below the fleet's directory, not made yet. */
   device(name: string, home = path.join(this.directory, name)): Device {
     const device = new Device(name, home, this.bootstrap)
+    device.through = this.#place.through(name)
     this.#t.teardown(() => device.close(), { force: true, order: 50 })
     return device
   }
@@ -74,7 +106,7 @@ export class Fleet {
   async first(name = 'home', settings: Json = SETTINGS): Promise<Device> {
     const device = this.device(name)
     await device.configure(settings)
-    await device.ok(['init', '--name', name, '--bootstrap', this.bootstrap])
+    await device.ok(['init', '--name', name, ...this.network])
     return device
   }
 
@@ -83,7 +115,7 @@ export class Fleet {
     const device = this.device(name)
     await device.configure(settings)
     const { invite } = await host.ok(['invite', '--no-wait'])
-    await device.ok(['join', String(invite), '--name', name, '--bootstrap', this.bootstrap])
+    await device.ok(['join', String(invite), '--name', name, ...this.network])
     await until(async () => (await device.online()).includes(host.name))
     await until(async () => (await host.online()).includes(name))
     return device
