@@ -62,9 +62,9 @@ test('devices join and fetch with no DHT', { timeout: 500_000 }, async (t) => {
   t.alike(await office.online(), [], 'and not where that is not wanted')
 })
 
-async function devices(device: Device): Promise<unknown[]> {
+async function devices(device: Device): Promise<string[]> {
   const { devices: rows } = await device.ok(['devices'])
-  return (rows as Json[]).map((row) => row['name']).toSorted()
+  return (rows as Json[]).map((row) => String(row['name'])).sort()
 }
 
 async function pathTo(device: Device, name: string): Promise<unknown> {
