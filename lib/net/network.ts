@@ -334,9 +334,8 @@ export class Network extends ReadyResource {
       },
       targets: () => [...(this.#topic === null ? [] : others()), ...(targets?.() ?? [])],
       isLinked: (key) => this.#peers.get(key)?.has('lan') ?? this.#candidates.has(key),
-      onconnection: (connection, as) => {
-        this.#onconnection(connection, 'lan', as !== null && as.keyPair !== keyPair)
-      },
+      onconnection: (connection, as) =>
+        this.#onconnection(connection, 'lan', as !== null && as.keyPair !== keyPair),
       onstations: () => this.#peers.tellEndpoints(),
       onproblem: (err) => this.emit('warning', err)
     })
