@@ -31,8 +31,8 @@ test('what home wrote reaches the office by stick', { timeout: 600_000 }, async 
   t.is(filled['bytes_written'], filled['bytes'])
   await home.ok(['daemon', 'stop'])
 
-  const plain = await office.run(['lookaside', 'add', fleet.directory])
-  t.is((plain.json['error'] as Json)['code'], 'PATH_UNUSABLE', 'a folder is no stick')
+  const nowhere = await office.run(['lookaside', 'add', path.join(fleet.directory, 'nowhere')])
+  t.is((nowhere.json['error'] as Json)['code'], 'PATH_UNUSABLE', 'nothing is there')
   await office.ok(['lookaside', 'add', stick])
   await until(async () => (await office.parcel('work'))?.['version'] === 2)
   t.is(await exported(fleet, office, 'work'), second, 'with home switched off')
