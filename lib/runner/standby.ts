@@ -8,10 +8,6 @@ import { fileURLToPath } from 'node:url'
 import { exit } from '../base/exit.ts'
 import { runRunner } from './run.ts'
 
-// A terminal's Ctrl-C is the daemon's business, from the start.
-process.on('SIGINT', () => {})
-process.on('SIGHUP', () => {})
-
 const socket = await firstLine()
 if (socket === null) exit(0)
 else {

@@ -63,6 +63,9 @@ export async function countProcesses(directory: string): Promise<number> {
     before = ours.size
     for (const [pid, parent] of parents) if (ours.has(parent)) ours.add(pid)
   }
+  // It is there now and then, and is no leftover.
+  const standby = await processes(directory, (line) => line.includes('/runner/standby.js '))
+  for (const pid of standby) ours.delete(pid)
   return ours.size
 }
 
