@@ -92,7 +92,7 @@ export async function processes(
     const short = await readFile(`/proc/${pid}/comm`, 'latin1').catch(() => '')
     if (short.startsWith('qemu-')) continue
     const raw = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')
-    const program = path.basename(raw.slice(0, raw.indexOf('\0')))
+    const program = path.basename(/^[^\0 ]*/.exec(raw)![0]) // a title has spaces for them
     if (!PROGRAMS.includes(program) && program !== path.basename(process.execPath)) continue
     const line = `${raw.replaceAll('\0', ' ')} `
     if (line.includes(`${directory}/`) && which(line)) found.push(pid)

@@ -54,7 +54,7 @@ export class Standby {
     const child = this.#take()
     if (child === null || child.ended !== null) return null
     try {
-      await rename(logFile, `${logFile}.1`).catch(safetyCatch)
+      await rename(logFile, logFile.replace(/\.log$/, '.before.log')).catch(safetyCatch)
       await rename(this.#log, logFile)
       const stdin = child.process.stdin as Socket
       stdin.on('error', safetyCatch)
