@@ -62,7 +62,7 @@ export class Runners {
   constructor(node: FleetNode) {
     this.#node = node
     this.#standby = new Standby({
-      directory: node.paths.run,
+      directory: node.paths.home,
       wanted: () => this.#isIdle() && node.registry.parcels().length > 0
     })
   }
