@@ -22,8 +22,12 @@ export class RawPeer {
   /** Times that a fetch channel was really open. */
   opened = 0
 
-  constructor(fleet: Fleet, handlers: (channel: FetchChannel) => RawHandlers) {
-    this.keyPair = HyperDHT.keyPair()
+  constructor(
+    fleet: Pick<Fleet, 't' | 'bootstrap' | 'topic'>,
+    handlers: (channel: FetchChannel) => RawHandlers,
+    keyPair: KeyPair = HyperDHT.keyPair()
+  ) {
+    this.keyPair = keyPair
     this.swarm = new Hyperswarm({ keyPair: this.keyPair, bootstrap: fleet.bootstrap })
     this.swarm.on('connection', (connection: Connection) => {
       connection.on('error', () => {})
