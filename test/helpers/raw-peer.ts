@@ -22,12 +22,8 @@ export class RawPeer {
   /** Times that a fetch channel was really open. */
   opened = 0
 
-  constructor(
-    fleet: Pick<Fleet, 't' | 'bootstrap' | 'topic'>,
-    handlers: (channel: FetchChannel) => RawHandlers,
-    keyPair: KeyPair = HyperDHT.keyPair()
-  ) {
-    this.keyPair = keyPair
+  constructor(fleet: Fleet, handlers: (channel: FetchChannel) => RawHandlers) {
+    this.keyPair = HyperDHT.keyPair()
     this.swarm = new Hyperswarm({ keyPair: this.keyPair, bootstrap: fleet.bootstrap })
     this.swarm.on('connection', (connection: Connection) => {
       connection.on('error', () => {})
