@@ -2,6 +2,7 @@
 import { open, type FileHandle } from 'node:fs/promises'
 import { CHUNK_BYTES } from '../base/limits.ts'
 import { HyperparcelError } from '../base/errors.ts'
+import { readPadded } from '../base/read-padded.ts'
 import type { FrozenChunks } from './frozen-commit.ts'
 import { dataExtents, type Extent } from './qemu-img.ts'
 
@@ -33,19 +34,12 @@ export class RawImage implements FrozenChunks {
 
   /** What is behind the end of the file reads as zeros. */
   async read(first: number, count: number, target: Buffer): Promise<void> {
-    const bytes = count * CHUNK_BYTES
-    let done = 0
     try {
-      while (done < bytes) {
-        const at = first * CHUNK_BYTES + done
-        const { bytesRead } = await this.#handle.read(target, done, bytes - done, at)
-        if (bytesRead === 0) break
-        done += bytesRead
-      }
+      const part = target.subarray(0, count * CHUNK_BYTES)
+      await readPadded(this.#handle, part, first * CHUNK_BYTES)
     } catch (err) {
       throw unreadable(this.#file, err)
     }
-    target.fill(0, done, bytes)
   }
 
   close(): Promise<void> {

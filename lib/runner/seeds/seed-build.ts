@@ -3,6 +3,7 @@ import { open, type FileHandle } from 'node:fs/promises'
 import { setImmediate as turn } from 'node:timers/promises'
 import { HyperparcelError } from '../../base/errors.ts'
 import { CHUNK_BYTES, CHUNK_ID_BYTES } from '../../base/limits.ts'
+import { readPadded } from '../../base/read-padded.ts'
 import { isZeroChunk, writeChunkId } from '../../chunk/ids.ts'
 import { dataExtents, type Extent } from '../qemu-img.ts'
 import { isSame, seedFiles, type SeedFile } from './seed-files.ts'
@@ -122,7 +123,9 @@ class Build {
     for (const { first, count } of extents) {
       for (let at = first; at < first + count; at += READ_CHUNKS) {
         const chunks = Math.min(READ_CHUNKS, first + count - at)
-        const bytes = await this.#fill(handle, at * CHUNK_BYTES, chunks * CHUNK_BYTES)
+        // Zeros behind the end of a file, as file systems have it on their disks.
+        const part = this.#data.subarray(0, chunks * CHUNK_BYTES)
+        const bytes = await readPadded(handle, part, at * CHUNK_BYTES)
         if (bytes === 0) return
         this.#hash(file.first + at, bytes)
         this.#passed = before + Math.min(file.size, at * CHUNK_BYTES + bytes)
@@ -130,18 +133,6 @@ class Build {
         await turn()
       }
     }
-  }
-
-  /** Bytes read; zeros behind them up to a whole chunk, as file systems have it on their disks. */
-  async #fill(handle: FileHandle, position: number, bytes: number): Promise<number> {
-    let done = 0
-    while (done < bytes) {
-      const { bytesRead } = await handle.read(this.#data, done, bytes - done, position + done)
-      if (bytesRead === 0) break
-      done += bytesRead
-    }
-    this.#data.fill(0, done, bytes)
-    return done
   }
 
   #hash(first: number, bytes: number): void {

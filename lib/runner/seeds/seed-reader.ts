@@ -1,6 +1,7 @@
 /** Finds chunks by their ids in seeds and reads them. What it returns is not checked: a file may have changed meanwhile. */
 import { open, type FileHandle } from 'node:fs/promises'
 import { CHUNK_BYTES, CHUNK_ID_BYTES } from '../../base/limits.ts'
+import { readPadded } from '../../base/read-padded.ts'
 import { isSame, type SeedFile } from './seed-files.ts'
 import { SeedIndex } from './seed-index.ts'
 
@@ -91,14 +92,4 @@ export class SeedReader {
     }
     return isSame(file, await handle.stat()) ? handle : null
   }
-}
-
-async function readPadded(handle: FileHandle, target: Buffer, position: number): Promise<void> {
-  let done = 0
-  while (done < target.byteLength) {
-    const { bytesRead } = await handle.read(target, done, target.byteLength - done, position + done)
-    if (bytesRead === 0) break
-    done += bytesRead
-  }
-  target.fill(0, done)
 }

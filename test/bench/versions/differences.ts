@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import { open, type FileHandle } from 'node:fs/promises'
+import { readPadded } from '../../../lib/base/read-padded.ts'
 import { compress } from '../../../lib/chunk/compress.ts'
 
 const BLOCK_BYTES = 128 * 1024
@@ -39,9 +40,9 @@ export class Differences {
     const [piece, oldPiece] = [Buffer.alloc(PIECE_BYTES), Buffer.alloc(PIECE_BYTES)]
     const segment = new Segment()
     for (let at = 0; ; at += PIECE_BYTES) {
-      const bytes = await fill(file, piece, at)
+      const bytes = await readPadded(file, piece, at)
       if (bytes === 0) break
-      if (old !== null) await fill(old, oldPiece, at)
+      if (old !== null) await readPadded(old, oldPiece, at)
       if (piece.equals(oldPiece)) continue
       for (let block = 0; block < bytes; block += BLOCK_BYTES) {
         const data = piece.subarray(block, block + BLOCK_BYTES)
@@ -85,18 +86,6 @@ class Segment {
     this.#filled = 0
     return bytes === 0 ? 0 : compress(this.#data.subarray(0, bytes)).data.byteLength
   }
-}
-
-/** Reads a whole piece, or what is left of the file; the rest of the piece is zero. */
-async function fill(file: FileHandle, piece: Buffer, at: number): Promise<number> {
-  let bytes = 0
-  while (bytes < piece.byteLength) {
-    const { bytesRead } = await file.read(piece, bytes, piece.byteLength - bytes, at + bytes)
-    if (bytesRead === 0) break
-    bytes += bytesRead
-  }
-  piece.fill(0, bytes)
-  return bytes
 }
 
 function isZero(data: Buffer): boolean {
